@@ -1,0 +1,6 @@
+"""`python -m pipelinegen`."""
+
+from pipelinegen.cli import main
+
+if __name__ == "__main__":
+    main()

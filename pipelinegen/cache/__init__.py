@@ -1,0 +1,1 @@
+"""What the binary caches already hold, and putting paths into them."""

@@ -1,0 +1,90 @@
+"""Asking the configured caches, and telling jobs where they may fetch from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from pipelinegen import nix, secret_files
+from pipelinegen.cache.model import Answers, Availability
+from pipelinegen.cache.nix_store import NixStoreCache
+from pipelinegen.cache.trust import PipelineClass, publish_caches, trusted_caches
+from pipelinegen.config import CacheConfig, Config
+
+
+def backend(name: str, config: CacheConfig, *, on_line: Callable[[str], None] | None = None) -> NixStoreCache:
+    """The backend that speaks this cache's protocol."""
+    return NixStoreCache(name, config, on_line=on_line)
+
+
+class CacheReader:
+    """Asks each cache for each path at most once.
+
+    Args:
+        caches: the caches to ask, by name.
+        trusted: those whose content may be used, in order of preference.
+    """
+
+    def __init__(self, caches: Mapping[str, CacheConfig], trusted: Iterable[str]) -> None:
+        self._backends = {name: backend(name, cache) for name, cache in caches.items()}
+        self._trusted = tuple(trusted)
+        self._answers: dict[str, Answers] = {name: {} for name in self._backends}
+        self._trouble: dict[str, str] = {}
+
+    def ask(self, paths: Iterable[str]) -> Availability:
+        """Ask the trusted caches, each only for what no earlier one holds; everything known so far."""
+        left = list(dict.fromkeys(paths))
+        for name in self._trusted:
+            left = self._ask_one(name, left)
+        return self.known()
+
+    def ask_all(self, paths: Iterable[str]) -> Availability:
+        """Ask every cache for every path."""
+        wanted = list(dict.fromkeys(paths))
+        for name in self._backends:
+            self._ask_one(name, wanted)
+        return self.known()
+
+    def known(self) -> Availability:
+        """All answers so far."""
+        return Availability(
+            caches={name: dict(answers) for name, answers in self._answers.items()},
+            trusted=self._trusted,
+            trouble=dict(self._trouble),
+        )
+
+    def _ask_one(self, name: str, paths: list[str]) -> list[str]:
+        answers = self._answers[name]
+        unasked = [path for path in paths if path not in answers]
+        if unasked and name not in self._trouble:
+            fresh, trouble = self._backends[name].query(unasked)
+            answers.update(fresh)
+            if trouble is not None:
+                self._trouble[name] = trouble
+        else:
+            # A cache that could not answer is not asked again and again in one run.
+            answers.update(dict.fromkeys(unasked))
+        return [path for path in paths if not answers.get(path)]
+
+
+def reader(config: Config, kind: PipelineClass) -> CacheReader:
+    """A reader of the caches that a pipeline of this class trusts, and of those it publishes to."""
+    trusted = trusted_caches(config, kind)
+    return CacheReader({**trusted, **publish_caches(config)}, trusted)
+
+
+def substitution(config: Config, kind: PipelineClass) -> nix.Substitution | None:
+    """Where jobs of a pipeline of this class fetch from; null (Nix's own settings) without any cache."""
+    if not config.caches:
+        return None
+    caches = trusted_caches(config, kind)
+    offered = [backend(name, cache).substituter() for name, cache in caches.items()]
+    netrc = [
+        secret_files.resolve(cache.netrc_file, purpose=f"netrc file of cache {name}")
+        for name, cache in caches.items()
+        if cache.netrc_file
+    ]
+    return nix.Substitution(
+        substituters=tuple(one["url"] for one in offered),
+        public_keys=tuple(dict.fromkeys(one["public_key"] for one in offered if "public_key" in one)),
+        netrc_file=netrc[0] if netrc else None,
+    )

@@ -1,0 +1,46 @@
+"""Which caches a pipeline believes, by who can write to them. Pure.
+
+A merge request can push whatever it likes into a cache that its own jobs can write to. A pipeline on a
+protected ref that fetched from there would sign, publish and deploy it. So a protected pipeline trusts only
+caches written by protected pipelines and upstream ones, and hands over through a cache of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from pipelinegen.config import CacheConfig, Config, WriterClass
+
+
+class PipelineClass(enum.StrEnum):
+    """Whether the pipeline's content was approved (protected ref) or may be anybody's."""
+
+    PROTECTED = "protected"
+    UNPROTECTED = "unprotected"
+
+
+def pipeline_class(*, protected: bool) -> PipelineClass:
+    """The class of a pipeline (`CiEnv.protected`)."""
+    return PipelineClass.PROTECTED if protected else PipelineClass.UNPROTECTED
+
+
+def trusted_caches(config: Config, kind: PipelineClass) -> dict[str, CacheConfig]:
+    """The caches that a pipeline of this class asks and fetches from: handoff first, then by name."""
+    handoff = handoff_cache(config, kind)
+    return {
+        name: cache
+        for name, cache in sorted(config.caches.items(), key=lambda item: (item[0] != handoff, item[0]))
+        if not (cache.writers is WriterClass.UNPROTECTED and kind is PipelineClass.PROTECTED)
+    }
+
+
+def handoff_cache(config: Config, kind: PipelineClass) -> str | None:
+    """The cache through which jobs of this pipeline hand outputs over; null where runners share a store."""
+    if config.handoff.mode != "cache":
+        return None
+    return config.handoff.protected if kind is PipelineClass.PROTECTED else config.handoff.unprotected
+
+
+def publish_caches(config: Config) -> dict[str, CacheConfig]:
+    """The caches that the push stage fills, by name."""
+    return {name: cache for name, cache in sorted(config.caches.items()) if cache.publish}

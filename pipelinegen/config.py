@@ -1,0 +1,332 @@
+"""The configuration: `pipelinegen.toml`, or `[tool.pipelinegen]` in a `pyproject.toml`.
+
+The closest file between the flake and the top of the repository counts; nothing is merged. Unknown keys
+are errors. Secrets are never values here, only names of files or of variables that hold file names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from pipelinegen import attrpath
+from pipelinegen.errors import ConfigError, UsageError
+from pipelinegen.values import Value
+
+FILE_NAME = "pipelinegen.toml"
+
+
+def _pattern(text: str) -> str:
+    try:
+        attrpath.parse_pattern(text)
+    except UsageError as error:
+        raise ValueError(error.message) from error
+    return text
+
+
+def _store_url(text: str) -> str:
+    if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text):
+        raise ValueError("no store URL: expected file://, https://, s3://, ssh-ng:// …")
+    if re.search(r"://[^/@]*:[^/@]*@", text):
+        raise ValueError("a password in a URL would reach logs; use a netrc file")
+    return text
+
+
+def _duration(text: str) -> str:
+    if not DURATION.fullmatch(text):
+        raise ValueError("expected a duration such as `30 minutes` or `1h 30m`")
+    return text
+
+
+DURATION = re.compile(
+    r"(?:\d+(?:\.\d+)?\s*(?:s|sec|secs|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+"
+)
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""An attribute pattern: `images.*`, `packages.x86_64-linux.web-?`, `nixosTests.**`."""
+
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+Duration = Annotated[str, AfterValidator(_duration)]
+
+
+class Evaluation(Value):
+    """How the flake is evaluated."""
+
+    impure: bool = Field(default=False, description="evaluate with --impure; off keeps results reproducible")
+    allow_import_from_derivation: bool = Field(
+        default=True, description="let evaluation build what it needs, in the bootstrap job"
+    )
+    broken: Literal["skip", "fail"] = Field(
+        default="skip", description="what becomes of outputs marked broken, unsupported or unavailable"
+    )
+    timeout: int = Field(default=1800, gt=0, description="seconds one output may take to evaluate")
+    max_memory_mb: int = Field(default=8192, gt=0, description="memory ceiling of an evaluator, in MiB")
+
+
+class Runner(Value):
+    """Which GitLab runners build for a system (and, where given, only for these features)."""
+
+    system: str = Field(description="such as x86_64-linux")
+    features: tuple[str, ...] = Field(
+        default=(), description="requiredSystemFeatures it offers, such as kvm or big-parallel"
+    )
+    tags: tuple[str, ...] = Field(default=(), description="runner tags of the jobs")
+
+
+class WriterClass(enum.StrEnum):
+    """Who can write to a cache."""
+
+    PROTECTED = "protected"
+    """Only pipelines of protected refs (and people with such rights)."""
+    UNPROTECTED = "unprotected"
+    """Any pipeline, merge requests too: never trusted by a pipeline on a protected ref."""
+    UPSTREAM = "upstream"
+    """Somebody else; we only read."""
+
+
+class CacheConfig(Value):
+    """One binary cache."""
+
+    url: StoreUrl = Field(description="where jobs read from")
+    push_url: StoreUrl | None = Field(default=None, description="where jobs write to, if it is not `url`")
+    backend: Literal["nix"] = Field(default="nix", description="`nix`: any store URL that Nix can copy to")
+    writers: WriterClass = Field(default=WriterClass.UPSTREAM, description="who can write to it; decides who trusts it")
+    publish: bool = Field(default=False, description="the push stage puts finished outputs here")
+    public_key: str | None = Field(
+        default=None, description="`name:base64` of the key that signs it; without it its paths need no signature"
+    )
+    secret_key_file: str | None = Field(
+        default=None, description="file with the secret signing key; `$NAME` takes it from a file variable"
+    )
+    netrc_file: str | None = Field(
+        default=None, description="netrc file with its credentials; `$NAME` takes it from a file variable"
+    )
+    include: tuple[Pattern, ...] = Field(default=("**",), description="publish caches: which outputs go there")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CacheConfig:
+        if self.publish and self.writers is not WriterClass.PROTECTED:
+            raise ValueError('a publish cache needs writers = "protected": everyone trusts what it holds')
+        return self
+
+
+class Handoff(Value):
+    """How outputs travel between the jobs of one pipeline."""
+
+    mode: Literal["cache", "runner"] = Field(
+        default="runner",
+        description="`cache`: build jobs push to a cache, later jobs fetch; `runner`: runners share a store",
+    )
+    protected: str | None = Field(default=None, description="name of the cache for pipelines of protected refs")
+    unprotected: str | None = Field(default=None, description="name of the cache for all other pipelines")
+    visible_timeout: int = Field(default=120, gt=0, description="seconds to wait until pushed paths can be fetched")
+
+
+class Policy(enum.StrEnum):
+    """When a host is deployed."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+    NEVER = "never"
+
+
+class HostConfig(Value):
+    """How one host is deployed; the key is the name of its `nixosConfigurations` entry."""
+
+    address: str = Field(min_length=1, description="host name or address for SSH")
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
+    port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
+    policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")
+    gate: Literal["all", "related"] = Field(
+        default="all",
+        description="`all`: every test and evaluation of this pipeline; `related`: only the checks named in `checks`",
+    )
+    checks: tuple[Pattern, ...] = Field(default=(), description="with gate = related: these must have passed")
+    environment: str | None = Field(default=None, description="GitLab environment; the host's name by default")
+    url: str | None = Field(default=None, description="URL of the environment")
+    tier: Literal["production", "staging", "testing", "development", "other"] = Field(
+        default="production", description="GitLab's deployment tier"
+    )
+    tags: tuple[str, ...] = Field(default=(), description="runner tags of the deploy job")
+    ssh_key_file: str | None = Field(
+        default="$DEPLOY_SSH_KEY", description="private key; `$NAME` takes it from a file variable"
+    )
+    known_hosts_file: str | None = Field(
+        default="$DEPLOY_KNOWN_HOSTS", description="known_hosts; `$NAME` takes it from a file variable"
+    )
+    substitute: bool = Field(default=True, description="let the host fetch from the caches it knows")
+    min_free_mb: int = Field(default=512, ge=0, description="MiB to be left free on the host's store")
+
+
+class TestConfig(Value):
+    """An integration command in the test stage."""
+
+    __test__ = False  # not a pytest class
+
+    name: str = Field(min_length=1, max_length=80, description="name of the job")
+    command: str = Field(min_length=1, description="run by `sh -euc` in the checked-out repository")
+    targets: tuple[Pattern, ...] = Field(
+        default=(), description="runs when one of these is built or deployed; without it always"
+    )
+    timeout: Duration = Field(default="1 hour", description="time limit of the job")
+
+
+class GitLab(Value):
+    """What GitLab server and runners allow."""
+
+    version: str = Field(default="17.5", pattern=r"^\d+\.\d+", description="oldest server version to serve")
+    image: str | None = Field(default=None, description="container image of every job")
+    max_jobs: int = Field(default=500, gt=0, description="jobs per pipeline that the plan allows")
+    max_needs: int = Field(default=50, gt=1, description="`needs` per job that the server allows")
+    timeout: Duration = Field(default="1 hour", description="time limit of build and test jobs")
+    command: str = Field(default="pipelinegen", description="how jobs call pipelinegen")
+    before_script: tuple[str, ...] = Field(default=(), description="lines run first in every job")
+
+
+class Config(Value):
+    """The whole configuration; every key has a default."""
+
+    include: tuple[Pattern, ...] = Field(default=(), description="attribute patterns besides the standard ones")
+    exclude: tuple[Pattern, ...] = Field(default=(), description="attributes never looked at")
+    ignore_paths: tuple[str, ...] = Field(
+        default=(), description="globs of files that cannot change any output, such as `docs/**`"
+    )
+    refs: tuple[str, ...] = Field(
+        default=(), description="branches (globs) that push and deploy; the default branch when empty"
+    )
+    flake_check: bool = Field(default=False, description="run `nix flake check --no-build` in the test stage")
+    evaluation: Evaluation = Evaluation()
+    gitlab: GitLab = GitLab()
+    runners: tuple[Runner, ...] = Field(
+        default=(Runner(system="x86_64-linux"),), description="systems that can be built; others are skipped"
+    )
+    caches: dict[str, CacheConfig] = Field(default_factory=dict, description="binary caches by name")
+    handoff: Handoff = Handoff()
+    hosts: dict[str, HostConfig] = Field(default_factory=dict, description="hosts that are deployed, by name")
+    tests: tuple[TestConfig, ...] = Field(default=(), description="integration commands")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for name in self.caches:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,49}", name):
+                raise ValueError(f"caches: {name!r} is no cache name (letters, digits, - _ +)")
+        for role, expected in (
+            ("protected", WriterClass.PROTECTED),
+            ("unprotected", WriterClass.UNPROTECTED),
+        ):
+            name = getattr(self.handoff, role)
+            if name is None:
+                continue
+            if name not in self.caches:
+                raise ValueError(f"handoff.{role}: there is no cache {name!r}{_close(name, self.caches)}")
+            if self.caches[name].writers is not expected:
+                raise ValueError(f'handoff.{role}: cache {name!r} must have writers = "{expected}"')
+        if self.handoff.mode == "cache" and not (self.handoff.protected or self.handoff.unprotected):
+            raise ValueError('handoff.mode = "cache" needs handoff.protected or handoff.unprotected')
+        names = [test.name for test in self.tests]
+        if len(set(names)) != len(names):
+            raise ValueError("tests: two tests have one name")
+        return self
+
+
+def _close(word: str, known: Any) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+class LoadedConfig(Value):
+    """A configuration and where it came from (null: no file, all defaults)."""
+
+    config: Config
+    file: Path | None = None
+    raw: dict[str, Any] = Field(default_factory=dict)
+
+
+def find_file(start: Path) -> Path | None:
+    """The closest configuration file from `start` upwards, not beyond the top of the git repository."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        candidate = folder / FILE_NAME
+        if candidate.is_file():
+            return candidate
+        pyproject = folder / "pyproject.toml"
+        if pyproject.is_file():
+            try:
+                table = tomllib.loads(pyproject.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+                table = {}  # somebody else's file; not ours to complain about
+            if "pipelinegen" in table.get("tool", {}):
+                return pyproject
+        if (folder / ".git").exists():
+            return None
+    return None
+
+
+def load(start: Path, *, explicit: Path | None = None) -> LoadedConfig:
+    """Read the configuration for the flake in `start`.
+
+    Args:
+        start: folder of the flake.
+        explicit: the file the user named; it must exist.
+
+    Raises:
+        ConfigError: the file cannot be read, is no TOML, or has wrong or unknown keys (all listed).
+    """
+    file = explicit or find_file(start)
+    if file is None:
+        return LoadedConfig(config=Config())
+    try:
+        table = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError("cannot read the configuration", where=str(file), problems=[error.strerror or ""]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("the configuration is no TOML", where=str(file), problems=[str(error)]) from error
+    if file.name == "pyproject.toml":
+        table = table.get("tool", {}).get("pipelinegen", {})
+    return LoadedConfig(config=parse(table, where=str(file)), file=file, raw=table)
+
+
+def parse(table: dict[str, Any], *, where: str | None = None) -> Config:
+    """Check a configuration that was read from TOML.
+
+    Raises:
+        ConfigError: listing every wrong or unknown key.
+    """
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        problems = [_problem(dict(finding)) for finding in error.errors()]
+        raise ConfigError(
+            "the configuration has mistakes" if len(problems) > 1 else "the configuration has a mistake",
+            where=where,
+            problems=problems,
+            hint="pipelinegen config schema prints every key",
+        ) from None
+
+
+def _problem(finding: dict[str, Any]) -> str:
+    location = attrpath.show([str(part) for part in finding["loc"]])
+    if finding["type"] == "extra_forbidden":
+        known = _known_keys(finding["loc"][:-1])
+        return f"{location}: there is no such key{_close(str(finding['loc'][-1]), known)}"
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    sections: dict[str, type[Value]] = {
+        "evaluation": Evaluation,
+        "gitlab": GitLab,
+        "runners": Runner,
+        "caches": CacheConfig,
+        "handoff": Handoff,
+        "hosts": HostConfig,
+        "tests": TestConfig,
+    }
+    model = sections.get(str(location[0]), Config) if location else Config
+    return list(model.model_fields)

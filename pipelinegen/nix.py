@@ -1,0 +1,307 @@
+"""One function per Nix command that pipelinegen uses; nothing else knows Nix's flags.
+
+The classic commands (`nix-store`, `nix-instantiate`) are preferred: their words and output have been stable
+from Nix 2.8 to 2.34, while `nix … --json` differs between versions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelinegen import process
+from pipelinegen.attrpath import nix_string
+from pipelinegen.errors import CommandError, ToolError
+from pipelinegen.values import Value
+
+FEATURES = ("--extra-experimental-features", "nix-command flakes")
+ARGUMENT_BYTES = 100_000
+"""Store paths per command line: far below Linux's 128 KiB for one argument and 2 MiB for all."""
+
+_HINT = "install Nix, or use the CI image, which has it"
+
+
+class Substitution(Value):
+    """Where a command may fetch from, exactly; the machine's own settings do not count.
+
+    Attributes:
+        substituters: store URLs, the preferred one first.
+        public_keys: `name:base64` keys whose signatures are accepted.
+        netrc_file: credentials for HTTP caches.
+    """
+
+    substituters: tuple[str, ...] = ()
+    public_keys: tuple[str, ...] = ()
+    netrc_file: Path | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """As command line options. A path that was absent a minute ago is asked for again (TTL 0)."""
+        options = [
+            *("--option", "substituters", " ".join(self.substituters)),
+            *("--option", "trusted-public-keys", " ".join(self.public_keys)),
+            *("--option", "require-sigs", "true"),
+            *("--option", "narinfo-cache-negative-ttl", "0"),
+            *("--option", "narinfo-cache-positive-ttl", "0"),
+        ]
+        if self.netrc_file is not None:
+            options += ["--option", "netrc-file", str(self.netrc_file)]
+        return tuple(options)
+
+
+def argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Split `paths` so that each part fits a command line."""
+    chunk: list[str] = []
+    size = 0
+    for path in paths:
+        if chunk and size + len(path) + 1 > ARGUMENT_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(path)
+        size += len(path) + 1
+    if chunk:
+        yield chunk
+
+
+def version() -> str:
+    """The version of the Nix on PATH, such as `2.26.3`.
+
+    Raises:
+        ToolError: there is no Nix, or it does not say its version.
+    """
+    process.find_tool("nix", hint=_HINT)
+    text = process.run(["nix", "--version"], timeout=60).text
+    match = re.search(r"(\d+\.\d+[\w.]*)", text)
+    if match is None:
+        raise ToolError("nix does not say its version", why=text.strip()[:200])
+    return match.group(1)
+
+
+def base_options() -> tuple[str, ...]:
+    """Options every `nix` command gets."""
+    return FEATURES
+
+
+def flake_metadata(reference: str, *, cwd: Path | None = None) -> dict[str, Any]:
+    """`nix flake metadata --json`: what Nix locked, where its source is, the lock file.
+
+    Raises:
+        CommandError: Nix cannot read the flake; its message is in `stderr_tail`.
+    """
+    result = process.run(["nix", *FEATURES, "flake", "metadata", "--json", "--no-write-lock-file", reference], cwd=cwd)
+    metadata: dict[str, Any] = json.loads(result.stdout)
+    return metadata
+
+
+def settings() -> dict[str, str]:
+    """The settings of the Nix on this machine, as text, by name."""
+    # `show-config` became `config show` in 2.19; the old name answers with a warning since.
+    result = process.run(["nix", *FEATURES, "config", "show"], allowed="any", timeout=60)
+    if result.returncode != 0:
+        result = process.run(["nix", *FEATURES, "show-config"], timeout=60)
+    pairs = (line.partition(" = ") for line in result.text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+
+
+def requisites(paths: Sequence[str]) -> list[str]:
+    """The closure of `paths` (which must be in the local store), references before referrers."""
+    seen: dict[str, None] = {}
+    for chunk in argument_chunks(paths):
+        for path in process.run(["nix-store", "--query", "--requisites", *chunk]).text.split():
+            seen[path] = None
+    return list(seen)
+
+
+def export_store_paths(paths: Sequence[str], write: Callable[[bytes], None]) -> None:
+    """Write `paths`, references before referrers, in `nix-store --export` format to `write`.
+
+    A set too long for one command line is exported in parts and joined: each part ends with eight zero
+    bytes that say "no more", which only the last part keeps.
+    """
+    end = b"\0" * 8
+    for chunk in argument_chunks(paths):
+        held = b""
+
+        def forward(data: bytes) -> None:
+            nonlocal held
+            held += data
+            if len(held) > len(end):
+                write(held[: -len(end)])
+                held = held[-len(end) :]
+
+        process.run(["nix-store", "--export", *chunk], on_stdout=forward)
+        if held != end:
+            raise ToolError("nix-store --export wrote no proper end", hint="the store may be damaged")
+    write(end)
+
+
+def import_store_paths(chunks: Iterable[bytes]) -> list[str]:
+    """Put an export into the local store; the paths it held.
+
+    Raises:
+        CommandError: the export is damaged or incomplete.
+    """
+    return process.run(["nix-store", "--import"], stdin=chunks).text.split()
+
+
+def add_roots(drv_paths: Sequence[str], link: Path) -> None:
+    """Keep derivations (with all they need) from the garbage collector as long as the links exist.
+
+    `nix-store --add-root` would build them; `nix-instantiate` roots whatever an expression calls a derivation.
+    """
+    link.parent.mkdir(parents=True, exist_ok=True)
+    for number, chunk in enumerate(argument_chunks(drv_paths)):
+        attributes = 'name = "x"; system = "x"; outputName = "out"; type = "derivation";'
+        items = " ".join(
+            f"{{ {attributes} drvPath = {nix_string(path)}; outPath = {nix_string(path)}; }}" for path in chunk
+        )
+        # By standard input, since the expression is larger than one argument may be.
+        process.run(
+            ["nix-instantiate", "--add-root", f"{link}-{number}", "--indirect", "-"], stdin=f"[ {items} ]".encode()
+        )
+
+
+def substitute(
+    paths: Sequence[str],
+    substitution: Substitution,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
+) -> list[str]:
+    """Fetch store paths by name, with their closures; the ones that could not be fetched.
+
+    A path that is asked for by name is fetched even where its derivation says `allowSubstitutes = false`.
+    """
+    missing: list[str] = []
+    for chunk in argument_chunks(paths):
+        result = process.run(
+            ["nix-store", "--realise", "--keep-going", *substitution.options(), *chunk],
+            allowed="any",
+            on_line=on_line,
+            on_idle=on_idle,
+        )
+        if result.returncode != 0:
+            missing += invalid_paths(chunk)
+    return missing
+
+
+def realise(
+    installables: Sequence[str],
+    substitution: Substitution | None,
+    *,
+    options: Sequence[str] = (),
+    on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
+) -> int:
+    """Build (or fetch) `/nix/store/….drv!out,dev` and store paths, going on after a failure.
+
+    Returns:
+        Nix's exit code; not 0 when something could not be built.
+    """
+    code = 0
+    for chunk in argument_chunks(installables):
+        where = substitution.options() if substitution is not None else ()
+        result = process.run(
+            ["nix-store", "--realise", "--keep-going", *where, *options, *chunk],
+            allowed="any",
+            on_line=on_line,
+            on_idle=on_idle,
+        )
+        code = code or result.returncode
+    return code
+
+
+def invalid_paths(paths: Sequence[str], *, store: str | None = None, options: Sequence[str] = ()) -> list[str]:
+    """Which of `paths` the store does not hold.
+
+    Args:
+        paths: full store paths.
+        store: store URL; null is the local store.
+        options: extra options, such as a netrc file.
+
+    Raises:
+        CommandError: the store does not answer.
+    """
+    invalid: list[str] = []
+    where = ["--store", store] if store is not None else []
+    for chunk in argument_chunks(paths):
+        command = ["nix-store", *where, *_ASK_AFRESH, *options, "--check-validity", "--print-invalid", *chunk]
+        invalid += process.run(command).text.split()
+    return invalid
+
+
+_ASK_AFRESH = (
+    *("--option", "narinfo-cache-negative-ttl", "0"),
+    *("--option", "narinfo-cache-positive-ttl", "0"),
+    *("--option", "download-attempts", "2"),
+    *("--option", "connect-timeout", "15"),
+)
+
+
+def closure_trusted(
+    paths: Sequence[str], *, store: str, public_keys: Sequence[str] | None, options: Sequence[str] = ()
+) -> bool:
+    """Whether a store holds the whole closure of all `paths`, each path signed by one of the keys.
+
+    Args:
+        paths: full store paths that fit one command line.
+        store: store URL.
+        public_keys: `name:base64`; null means no signature is needed (the closure still is).
+        options: extra options.
+    """
+    if public_keys is None:
+        trust: tuple[str, ...] = ("--no-trust",)
+    else:
+        trust = ("--sigs-needed", "1", "--option", "trusted-public-keys", " ".join(public_keys))
+    command = ["nix", *FEATURES, "store", "verify", "--no-contents", "--recursive", "--store", store]
+    return process.run([*command, *_ASK_AFRESH, *options, *trust, *paths], allowed="any").returncode == 0
+
+
+def copy(
+    paths: Sequence[str],
+    *,
+    to: str,
+    options: Sequence[str] = (),
+    substitute_on_destination: bool = False,
+    on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
+    env: dict[str, str] | None = None,
+) -> None:
+    """Copy the closures of `paths` to another store.
+
+    Raises:
+        CommandError: not everything arrived.
+    """
+    extra = ["--substitute-on-destination"] if substitute_on_destination else []
+    for chunk in argument_chunks(paths):
+        process.run(
+            ["nix", *FEATURES, "copy", *extra, *options, "--to", to, *chunk],
+            on_line=on_line,
+            on_idle=on_idle,
+            env=env,
+        )
+
+
+def closure_size(path: str) -> int:
+    """Bytes of the closure of a local store path, uncompressed."""
+    sizes = 0
+    for chunk in argument_chunks(requisites([path])):
+        text = process.run(["nix-store", "--query", "--size", *chunk]).text
+        sizes += sum(int(line) for line in text.split())
+    return sizes
+
+
+def build_log(drv_path: str) -> str | None:
+    """The kept log of a local build, null where there is none."""
+    try:
+        return process.run(["nix-store", "--read-log", drv_path], timeout=60).text
+    except CommandError:
+        return None
+
+
+def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
+    """`nix flake check --no-build`; Nix's exit code."""
+    command = ["nix", *FEATURES, "flake", "check", "--no-build", "--no-write-lock-file", reference]
+    return process.run(command, cwd=cwd, allowed="any", on_line=on_line, on_idle=on_idle).returncode

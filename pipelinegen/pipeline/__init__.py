@@ -1,0 +1,1 @@
+"""The plan in GitLab's words: typed keywords, names, limits, verification, YAML."""

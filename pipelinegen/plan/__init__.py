@@ -1,0 +1,1 @@
+"""What to do and why: rules, decisions per stage, units of work."""

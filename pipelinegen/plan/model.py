@@ -1,0 +1,147 @@
+"""The plan: one decision per output and stage, and the jobs that carry them out.
+
+`Plan` is also the schema of `plan.json` and of `preview --json`. `FORMAT_VERSION` follows semantic rules:
+the minor number grows when fields are added, the major number when something is renamed or removed.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from pydantic import Field
+
+from pipelinegen.changes.model import Base, Head, Status
+from pipelinegen.values import Value
+
+FORMAT_VERSION = "1.0"
+
+
+class Choice(enum.StrEnum):
+    """What happens to an output in a stage."""
+
+    RUN = "run"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+class Stage(enum.StrEnum):
+    """The four stages, in order."""
+
+    BUILD = "build"
+    TEST = "test"
+    PUSH = "push"
+    DEPLOY = "deploy"
+
+
+class Decision(Value):
+    """One decision with the job that carries it out (null when skipped) and its reasons."""
+
+    decision: Choice
+    job: str | None = None
+    reasons: tuple[str, ...] = Field(min_length=1)
+
+
+class PlannedOutput(Value):
+    """An output of the flake and what happens to it."""
+
+    attr: str
+    drv_attr: str
+    kind: str
+    system: str
+    drv_path: str | None
+    status: Status
+    available: dict[str, bool | None] = Field(
+        default_factory=dict, description="cache name → all wanted paths are there (null: unknown)"
+    )
+    decisions: dict[Stage, Decision] = Field(default_factory=dict)
+
+
+class Failure(Value):
+    """An output that failed to evaluate, with Nix's message."""
+
+    attr: str
+    message: str
+
+
+class PlannedJob(Value):
+    """A job of the child pipeline, before it is put into GitLab's words.
+
+    `derivations` counts the derivations that it is to build.
+    """
+
+    name: str
+    stage: Stage
+    targets: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    derivations: int = 0
+
+
+class Plan(Value):
+    """Everything that was decided for one push."""
+
+    format_version: str = FORMAT_VERSION
+    flake: str
+    base: Base | None = Field(description="null when there is no commit to compare with")
+    head: Head
+    outputs: tuple[PlannedOutput, ...] = ()
+    removed: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    jobs: tuple[PlannedJob, ...] = ()
+    notes: tuple[str, ...] = Field(
+        default=(), description="what a person should know: caches that did not answer, builds of the evaluator"
+    )
+
+
+class Realise(Value):
+    """A derivation and the output names that somebody uses."""
+
+    drv_path: str
+    outputs: tuple[str, ...]
+
+    @property
+    def installable(self) -> str:
+        """As `nix-store --realise` takes it: `/nix/store/….drv!out,dev`."""
+        return f"{self.drv_path}!{','.join(self.outputs)}"
+
+
+class Unit(Value):
+    """The work of one build or test job.
+
+    Attributes:
+        job: name of the job.
+        stage: build or test.
+        targets: attribute paths that it serves, sorted.
+        builds: what it realises, dependencies first; exactly the output names that somebody uses.
+        fetch: output paths made elsewhere that it needs, fetched by name before anything is built
+            (a derivation with `allowSubstitutes = false` would else be built again).
+        needs: names of the jobs that make what it fetches.
+        system: where it builds; features: what the machine must offer.
+        timeout, max_silent: seconds, the largest its targets ask for.
+    """
+
+    job: str
+    stage: Stage
+    targets: tuple[str, ...]
+    builds: tuple[Realise, ...]
+    fetch: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    system: str = ""
+    features: tuple[str, ...] = ()
+    timeout: int | None = None
+    max_silent: int | None = None
+
+
+class Work(Value):
+    """`work.json`: what `run build`, `run test` and `run failure` read beside the exported derivations.
+
+    Attributes:
+        units: the build and test jobs' work.
+        failures: job name → the output that failed to evaluate and Nix's message.
+        derivations: name of the export beside this file; null when nothing is built.
+    """
+
+    format_version: str = FORMAT_VERSION
+    flake: str
+    units: tuple[Unit, ...] = ()
+    failures: dict[str, Failure] = Field(default_factory=dict)
+    derivations: str | None = None
