@@ -66,6 +66,8 @@ class CiEnv(Value):
     """`PIPELINEGEN_BASE`."""
     handoff: str | None = None
     """`PIPELINEGEN_HANDOFF`: the folder that `generate` wrote."""
+    cache_directory: str | None = None
+    """`PIPELINEGEN_CACHE_DIR`: where base evaluations are kept."""
 
     @property
     def protected(self) -> bool:
@@ -134,4 +136,5 @@ class CiEnv(Value):
             repository_url_present=get("CI_REPOSITORY_URL") is not None,
             base_override=get("PIPELINEGEN_BASE"),
             handoff=get("PIPELINEGEN_HANDOFF"),
+            cache_directory=get("PIPELINEGEN_CACHE_DIR"),
         )

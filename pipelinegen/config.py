@@ -51,6 +51,11 @@ DURATION = re.compile(
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """An attribute pattern: `images.*`, `packages.x86_64-linux.web-?`, `nixosTests.**`."""
 
+Gate = Literal["all", "related"]
+"""What must have passed before a push to a publish cache or a deployment."""
+
+_GATE = "`all`: every test and evaluation of this pipeline; `related`: only those that `checks` or targets name"
+
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Duration = Annotated[str, AfterValidator(_duration)]
 
@@ -99,7 +104,8 @@ class CacheConfig(Value):
     writers: WriterClass = Field(default=WriterClass.UPSTREAM, description="who can write to it; decides who trusts it")
     publish: bool = Field(default=False, description="the push stage puts finished outputs here")
     public_key: str | None = Field(
-        default=None, description="`name:base64` of the key that signs it; without it its paths need no signature"
+        default=None,
+        description="`name:base64` of the keys that sign it, separated by spaces; without it no signature is needed",
     )
     secret_key_file: str | None = Field(
         default=None, description="file with the secret signing key; `$NAME` takes it from a file variable"
@@ -108,6 +114,8 @@ class CacheConfig(Value):
         default=None, description="netrc file with its credentials; `$NAME` takes it from a file variable"
     )
     include: tuple[Pattern, ...] = Field(default=("**",), description="publish caches: which outputs go there")
+    gate: Gate = Field(default="all", description=_GATE)
+    checks: tuple[Pattern, ...] = Field(default=(), description="publish caches with gate = related: these must pass")
 
     @model_validator(mode="after")
     def _consistent(self) -> CacheConfig:
@@ -143,10 +151,7 @@ class HostConfig(Value):
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
     port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
     policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")
-    gate: Literal["all", "related"] = Field(
-        default="all",
-        description="`all`: every test and evaluation of this pipeline; `related`: only the checks named in `checks`",
-    )
+    gate: Gate = Field(default="all", description=_GATE)
     checks: tuple[Pattern, ...] = Field(default=(), description="with gate = related: these must have passed")
     environment: str | None = Field(default=None, description="GitLab environment; the host's name by default")
     url: str | None = Field(default=None, description="URL of the environment")

@@ -163,21 +163,33 @@ def add_roots(drv_paths: Sequence[str], link: Path) -> None:
         )
 
 
+def root_paths(paths: Sequence[str], link: Path) -> None:
+    """Keep valid store paths (not derivations) from the garbage collector as long as the links exist."""
+    for number, chunk in enumerate(argument_chunks(paths)):
+        nothing_to_fetch = Substitution().options()
+        process.run(
+            ["nix-store", "--realise", *nothing_to_fetch, "--add-root", f"{link}-{number}", "--indirect", *chunk]
+        )
+
+
 def substitute(
     paths: Sequence[str],
-    substitution: Substitution,
+    substitution: Substitution | None,
     *,
+    options: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
     on_idle: Callable[[], None] | None = None,
 ) -> list[str]:
     """Fetch store paths by name, with their closures; the ones that could not be fetched.
 
     A path that is asked for by name is fetched even where its derivation says `allowSubstitutes = false`.
+    Without `substitution` the machine's own settings count.
     """
     missing: list[str] = []
+    where = substitution.options() if substitution is not None else ()
     for chunk in argument_chunks(paths):
         result = process.run(
-            ["nix-store", "--realise", "--keep-going", *substitution.options(), *chunk],
+            ["nix-store", "--realise", "--keep-going", *where, *options, *chunk],
             allowed="any",
             on_line=on_line,
             on_idle=on_idle,
@@ -291,6 +303,34 @@ def closure_size(path: str) -> int:
         text = process.run(["nix-store", "--query", "--size", *chunk]).text
         sizes += sum(int(line) for line in text.split())
     return sizes
+
+
+def path_sizes(paths: Sequence[str]) -> dict[str, int]:
+    """Store path → its own bytes, uncompressed; every path must be in the local store."""
+    sizes: dict[str, int] = {}
+    for chunk in argument_chunks(paths):
+        text = process.run(["nix-store", "--query", "--size", *chunk]).text
+        sizes.update(zip(chunk, map(int, text.split()), strict=True))
+    return sizes
+
+
+def output_paths(drv_paths: Sequence[str], output: str) -> dict[str, str | None]:
+    """Derivation path → path of its output `output`; null where it is not known before the build.
+
+    A derivation's environment names each output's path; that of a content-addressed one is a placeholder.
+    """
+    found: dict[str, str | None] = {}
+    for chunk in argument_chunks(drv_paths):
+        text = process.run(["nix-store", "--query", "--binding", output, *chunk]).text
+        for drv_path, path in zip(chunk, text.splitlines(), strict=True):
+            found[drv_path] = path if path.startswith(drv_path.rpartition("/")[0] + "/") else None
+    return found
+
+
+def realised_outputs(drv_path: str) -> list[str]:
+    """The output paths of a derivation that was built; empty where they are not known."""
+    result = process.run(["nix-store", "--query", "--outputs", drv_path], allowed="any")
+    return result.text.split() if result.returncode == 0 else []
 
 
 def build_log(drv_path: str) -> str | None:

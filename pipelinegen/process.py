@@ -18,19 +18,26 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from pipelinegen import interrupts
 from pipelinegen.errors import CommandError, ToolError, TransientError
 
 log = logging.getLogger(__name__)
+
+interruptible = interrupts.interruptible
 
 STDERR_TAIL_LINES = 15
 MAX_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 5.0
 """How long a child may take to end after SIGTERM before it gets SIGKILL."""
+DRAIN_SECONDS = 1.0
+"""How long output is still read after the command ended while something it left behind holds the pipe."""
+POLL_SECONDS = 0.2
+IDLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,11 @@ def find_tool(name: str, *, hint: str | None = None) -> str:
     return path
 
 
+def environment(*, without: Callable[[str], bool], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment for a child, less the variables that `without` names, plus `extra`."""
+    return {name: value for name, value in os.environ.items() if not without(name)} | dict(extra or {})
+
+
 def run(
     argv: Sequence[str | Path],
     *,
@@ -104,74 +116,53 @@ def run(
         secrets: values replaced in everything that is logged or raised.
         merge_output: send stdout where stderr goes (both then arrive in `on_line`).
         on_stdout: takes stdout in chunks; without it stdout is returned whole.
-        on_line: takes each stderr line without its end, undecodable bytes replaced, as it comes.
+        on_line: takes each stderr line without its end, undecodable bytes replaced, as it comes. A line
+            longer than `MAX_LINE_BYTES` arrives in pieces.
         on_idle: called about once a second while nothing comes (heartbeats).
         prepare_child: called in the child before exec (resource limits).
 
-    Callbacks run in the calling thread.
+    Callbacks run in the calling thread. What raises while chunks of `stdin` are made is raised here.
 
     Raises:
         ToolError: the program does not exist or cannot be started.
         CommandError: it ended with a code that is not allowed.
         TransientError: `timeout` or `stall_timeout` passed.
+        InterruptedRunError: a signal arrived (inside `interruptible`); the children are gone.
     """
     redact = _Redactor(secrets)
     shown = redact(quote(argv))
     log.debug("$ %s", shown)
     program = find_tool(str(argv[0]))
-    try:
-        child = subprocess.Popen(
+    tail: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
+    captured: list[bytes] = []
+
+    def take_line(data: bytes) -> None:
+        line = redact(data.decode("utf-8", "replace"))
+        tail.append(line)
+        if on_line:
+            on_line(line)
+
+    # Between the start of a child and the knowledge of it, and during its end, no signal may get through.
+    with interrupts.held():
+        child = _Child(
             [program, *map(str, argv[1:])],
             cwd=cwd,
             env=dict(env) if env is not None else None,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge_output else subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=prepare_child,  # noqa: PLW1509  # limits only; no threads are held at this point
+            stdin=stdin,
+            merged=merge_output,
+            prepare_child=prepare_child,
+            shown=shown,
         )
-    except OSError as error:
-        raise ToolError(f"cannot start {argv[0]}", why=error.strerror, where=shown) from error
-    tail: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
-    captured: list[bytes] = []
-    events: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=2000)
-    stop = threading.Event()
-    threads = _start_pumps(child, stdin, events, stop, merged=merge_output)
-    open_streams = 1 if merge_output else 2
-    started = last_output = time.monotonic()
-    try:
-        while open_streams:
-            now = time.monotonic()
-            if timeout is not None and now - started > timeout:
-                raise TransientError(f"{argv[0]} did not end within {timeout:g} s", where=shown)
-            if stall_timeout is not None and now - last_output > stall_timeout:
-                raise TransientError(f"{argv[0]} printed nothing for {stall_timeout:g} s", where=shown)
-            try:
-                kind, data = events.get(timeout=1.0 if on_idle else 0.2)
-            except queue.Empty:
-                if on_idle:
-                    on_idle()
-                continue
-            last_output = time.monotonic()
-            if kind == "end":
-                open_streams -= 1
-            elif kind == "out":
-                (on_stdout or captured.append)(data)
-            else:
-                line = redact(data.decode("utf-8", "replace"))
-                tail.append(line)
-                if on_line:
-                    on_line(line)
-        returncode = child.wait()
-    finally:
-        stop.set()
-        _end_group(child)
-        for thread in threads:
-            thread.join(timeout=GRACE_SECONDS)
-        for stream in (child.stdin, child.stdout, child.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        try:
+            limits = _Limits(str(argv[0]), shown, timeout, stall_timeout, on_idle)
+            for kind, data in child.output(limits):
+                if kind == "out":
+                    (on_stdout or captured.append)(data)
+                else:
+                    take_line(data)
+            returncode = child.wait()
+        finally:
+            child.end()
     if allowed != "any" and returncode not in allowed:
         raise CommandError(
             f"{Path(str(argv[0])).name} {_ending(returncode)}",
@@ -190,70 +181,189 @@ def _ending(returncode: int) -> str:
     return f"failed with exit code {returncode}"
 
 
-def _start_pumps(
-    child: subprocess.Popen[bytes],
-    stdin: bytes | Iterable[bytes] | None,
-    events: queue.Queue[tuple[str, bytes]],
-    stop: threading.Event,
-    *,
-    merged: bool,
-) -> list[threading.Thread]:
-    def put(kind: str, data: bytes) -> None:
-        while not stop.is_set():
-            try:
-                events.put((kind, data), timeout=0.5)
-            except queue.Full:
-                continue
-            return
+class _Limits:
+    """What is looked at again and again while a command runs: its time, its silence, signals to us."""
 
-    def pump_bytes(stream: IO[bytes]) -> None:
+    def __init__(
+        self,
+        name: str,
+        shown: str,
+        timeout: float | None,
+        stall_timeout: float | None,
+        on_idle: Callable[[], None] | None,
+    ) -> None:
+        self._name = name
+        self._shown = shown
+        self._timeout = timeout
+        self._stall_timeout = stall_timeout
+        self._on_idle = on_idle
+        self._started = self._last_output = self._last_idle = time.monotonic()
+
+    def output_came(self) -> None:
+        self._last_output = self._last_idle = time.monotonic()
+
+    def nothing_came(self) -> None:
+        now = time.monotonic()
+        if self._on_idle and now - self._last_idle >= IDLE_SECONDS:
+            self._last_idle = now
+            self._on_idle()
+
+    def check(self) -> None:
+        interrupts.check()
+        now = time.monotonic()
+        if self._timeout is not None and now - self._started > self._timeout:
+            raise TransientError(f"{self._name} did not end within {self._timeout:g} s", where=self._shown)
+        if self._stall_timeout is not None and now - self._last_output > self._stall_timeout:
+            raise TransientError(f"{self._name} printed nothing for {self._stall_timeout:g} s", where=self._shown)
+
+
+class _Child:
+    """A started process, with a thread for each of its streams."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        *,
+        cwd: Path | None,
+        env: dict[str, str] | None,
+        stdin: bytes | Iterable[bytes] | None,
+        merged: bool,
+        prepare_child: Callable[[], None] | None,
+        shown: str,
+    ) -> None:
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=prepare_child,  # noqa: PLW1509  # limits only; no threads are held at this point
+            )
+        except OSError as error:
+            raise ToolError(f"cannot start {Path(argv[0]).name}", why=error.strerror, where=shown) from error
+        self._events: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=2000)
+        self._stop = threading.Event()
+        self._input_failure: BaseException | None = None
+        self._open_streams = 1 if merged else 2
+        self._threads: list[threading.Thread] = []
+        if self._process.stdout is not None:
+            self._start_thread(self._pump_lines if merged else self._pump_bytes, self._process.stdout)
+        if self._process.stderr is not None:
+            self._start_thread(self._pump_lines, self._process.stderr)
+        if self._process.stdin is not None and stdin is not None:
+            self._start_thread(self._feed, self._process.stdin, [stdin] if isinstance(stdin, bytes) else stdin)
+
+    def output(self, limits: _Limits) -> Iterator[tuple[str, bytes]]:
+        """`("out", chunk)` and `("line", line)` as they come, until both streams end."""
+        drained_at: float | None = None
+        while self._open_streams:
+            limits.check()
+            if self._input_failure is not None:
+                raise self._input_failure
+            try:
+                kind, data = self._events.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                limits.nothing_came()
+                # A background process that the command left behind may hold the pipe open for ever.
+                if drained_at is None and self._has_ended():
+                    drained_at = time.monotonic() + DRAIN_SECONDS
+                if drained_at is not None and time.monotonic() > drained_at:
+                    return
+                continue
+            limits.output_came()
+            if kind == "end":
+                self._open_streams -= 1
+            else:
+                yield kind, data
+
+    def wait(self) -> int:
+        """The exit code. Before the child is reaped, what it left behind in its group is told to end."""
+        while not self._has_ended():
+            interrupts.check()
+            time.sleep(0.01)
+        self._signal_group(signal.SIGTERM)
+        return self._process.wait()
+
+    def end(self) -> None:
+        """End the child and what it started; return when they are gone."""
+        self._stop.set()
+        deadline = time.monotonic() + GRACE_SECONDS
+        if self._process.returncode is None:
+            self._signal_group(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._signal_group(signal.SIGKILL)
+                self._process.wait()
+        while self._signal_group(0):
+            if time.monotonic() > deadline:
+                self._signal_group(signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        for thread in self._threads:
+            thread.join(timeout=POLL_SECONDS if self._open_streams else GRACE_SECONDS)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            # A stream that a thread still reads is closed with that thread: closing it here would wait for it.
+            if stream is not None and not any(thread.is_alive() for thread in self._threads):
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _has_ended(self) -> bool:
+        # Without reaping it: its number must stay taken as long as its group is still to be signalled.
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        return True
+
+    def _signal_group(self, number: int) -> bool:
+        """Whether there was somebody to be signalled (0: only asks)."""
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _start_thread(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _put(self, kind: str, data: bytes) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._events.put((kind, data), timeout=0.5)
+                return
+
+    def _pump_bytes(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
             while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
-                put("out", chunk)
-        put("end", b"")
+                self._put("out", chunk)
+        self._put("end", b"")
 
-    def pump_lines(stream: IO[bytes]) -> None:
+    def _pump_lines(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
             while line := stream.readline(MAX_LINE_BYTES):
-                put("line", line.rstrip(b"\n"))
-        put("end", b"")
+                self._put("line", line.rstrip(b"\n"))
+        self._put("end", b"")
 
-    def feed(stream: IO[bytes], chunks: Iterable[bytes]) -> None:
-        # A child that stops reading early says why itself; a broken pipe adds nothing.
-        with contextlib.suppress(OSError, ValueError):
-            for chunk in chunks:
-                if stop.is_set():
-                    break
+    def _feed(self, stream: IO[bytes], chunks: Iterable[bytes]) -> None:
+        iterator = iter(chunks)
+        while not self._stop.is_set():
+            try:
+                chunk = next(iterator)
+            except StopIteration:
+                break
+            except BaseException as error:  # noqa: BLE001  # raised again in the calling thread
+                # The stream stays open, or the child would take what it has for the whole.
+                self._input_failure = error
+                return
+            # A child that stops reading early says why itself; a broken pipe adds nothing.
+            try:
                 stream.write(chunk)
+            except (OSError, ValueError):
+                break
         with contextlib.suppress(OSError, ValueError):
             stream.close()
-
-    threads = []
-    if child.stdout is not None:
-        target = pump_lines if merged else pump_bytes
-        threads.append(threading.Thread(target=target, args=(child.stdout,), daemon=True))
-    if child.stderr is not None:
-        threads.append(threading.Thread(target=pump_lines, args=(child.stderr,), daemon=True))
-    if child.stdin is not None and stdin is not None:
-        chunks = [stdin] if isinstance(stdin, bytes) else stdin
-        threads.append(threading.Thread(target=feed, args=(child.stdin, chunks), daemon=True))
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the child and what it started; return when the child is gone."""
-    if child.poll() is not None:
-        # The leader is gone; whatever it left behind in its session goes too.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGTERM)
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGTERM)
-    try:
-        child.wait(timeout=GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()

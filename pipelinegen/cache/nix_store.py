@@ -31,7 +31,7 @@ class NixStoreCache:
 
     @property
     def _keys(self) -> list[str] | None:
-        return [self.config.public_key] if self.config.public_key else None
+        return self.config.public_key.split() if self.config.public_key else None
 
     def _options(self) -> tuple[str, ...]:
         netrc = secret_files.resolve_optional(self.config.netrc_file, purpose=f"netrc file of cache {self.name}")

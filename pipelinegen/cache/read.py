@@ -85,6 +85,6 @@ def substitution(config: Config, kind: PipelineClass) -> nix.Substitution | None
     ]
     return nix.Substitution(
         substituters=tuple(one["url"] for one in offered),
-        public_keys=tuple(dict.fromkeys(one["public_key"] for one in offered if "public_key" in one)),
+        public_keys=tuple(dict.fromkeys(key for one in offered for key in one.get("public_key", "").split())),
         netrc_file=netrc[0] if netrc else None,
     )

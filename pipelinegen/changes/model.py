@@ -17,12 +17,15 @@ class Base(Value):
         rule: name of the row of the decision table that answered, such as `merge-request-diff-base`.
         reason: one sentence for people.
         passed: whether the pipeline of this commit is known to have passed; null means not known.
+        empty: there is nothing before head (a root commit, an unrelated history): compare with an empty
+            tree. `rev` is null then, and every file and output counts as new.
     """
 
     rev: str | None
     rule: str
     reason: str
     passed: bool | None = None
+    empty: bool = False
 
 
 class Head(Value):

@@ -145,3 +145,58 @@ class Work(Value):
     units: tuple[Unit, ...] = ()
     failures: dict[str, Failure] = Field(default_factory=dict)
     derivations: str | None = None
+
+
+class Action(enum.StrEnum):
+    """What a job does."""
+
+    BUILD = "build"
+    TEST = "test"
+    EVALUATION_FAILURE = "evaluation-failure"
+    COMMAND = "command"
+    FLAKE_CHECK = "flake-check"
+    GATE = "gate"
+    PUSH = "push"
+    APPROVE = "approve"
+    DEPLOY = "deploy"
+    SUMMARY = "summary"
+
+
+class Task(Value):
+    """A job with everything that its script needs, before it is put into GitLab's words.
+
+    Attributes:
+        name: name of the job; also how `Unit.job` and `Decision.job` refer to it.
+        action, stage, targets, needs: as their types say; `targets` are attribute paths.
+        derivations: how many derivations it is to build.
+        system, features: what its runner must offer; system "" means any.
+        timeout: seconds its targets ask for; null means the configured time.
+        needs_handoff: whether it reads the folder that `generate` wrote.
+        store_paths: push: what is pushed; deploy: the system.
+        caches: push: names of the caches.
+        subject: the host, the integration command's name, or the failed attribute.
+        says: summary: lines to print.
+    """
+
+    name: str
+    action: Action
+    stage: Stage
+    targets: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    derivations: int = 0
+    system: str = ""
+    features: tuple[str, ...] = ()
+    timeout: int | None = None
+    needs_handoff: bool = False
+    store_paths: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
+    subject: str = ""
+    says: tuple[str, ...] = ()
+
+
+class Planned(Value):
+    """Everything planning yields: the plan for people, the work for jobs, the tasks for the pipeline."""
+
+    plan: Plan
+    work: Work
+    tasks: tuple[Task, ...]

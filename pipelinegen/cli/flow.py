@@ -1,0 +1,39 @@
+"""The options and the call that `preview`, `generate` and `explain` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipelinegen.cli.session import Session
+from pipelinegen.generate import Request
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def flow_options(function: F) -> F:
+    """Add FLAKE, --base and --offline."""
+    for decorate in (
+        click.argument("flake", default="."),
+        click.option("--base", metavar="REV", help="Compare with this commit instead of the one found."),
+        click.option("--offline", is_flag=True, help="Ask no cache: everything counts as not available."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def make_request(session: Session, flake: str, base: str | None, *, offline: bool) -> Request:
+    """The request of this command line; the configuration is searched from the flake's folder upwards."""
+    folder = session.directory / flake.partition("#")[0].partition("?")[0]
+    return Request(
+        flake=flake,
+        directory=session.directory,
+        loaded=session.load_config(folder if folder.is_dir() else Path(session.directory)),
+        env=session.env,
+        cache_directory=session.cache_directory,
+        base=base,
+        offline=offline,
+    )

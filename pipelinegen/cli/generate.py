@@ -1,0 +1,44 @@
+"""`pipelinegen generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelinegen.cli.flow import flow_options, make_request
+from pipelinegen.cli.session import open_session
+
+
+@click.command(help="Write the child pipeline for FLAKE (default: this folder), its plan and what its jobs need.")
+@flow_options
+@click.option(
+    "-o",
+    "--output",
+    default=".pipelinegen",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder for pipeline.yml, plan.json, work.json, the derivations and report.txt.",
+)
+@click.option("--fail-if-empty", is_flag=True, help="Exit with 3 when there is nothing to do.")
+@click.pass_context
+def command(
+    ctx: click.Context, /, flake: str, base: str | None, *, offline: bool, output: str, fail_if_empty: bool
+) -> None:
+    """Plan, verify, then write everything."""
+    from pipelinegen.errors import NothingSelectedError
+    from pipelinegen.generate import generate
+    from pipelinegen.output import write_output
+    from pipelinegen.plan.model import Action
+    from pipelinegen.process import interruptible
+    from pipelinegen.report.text import plan_text
+
+    session = open_session(ctx)
+    with interruptible():
+        generated = generate(make_request(session, flake, base, offline=offline), session.console)
+        folder = session.directory / output
+        write_output(folder, generated)
+    session.console.say(plan_text(generated.planned.plan, session.console.style))
+    click.echo(Path(output) / "pipeline.yml")
+    if fail_if_empty and all(task.action is Action.SUMMARY for task in generated.planned.tasks):
+        raise NothingSelectedError("there is nothing to do", hint="leave --fail-if-empty out to accept that")

@@ -1,0 +1,237 @@
+"""The whole way once: git, flake, CI and caches go in; a plan and a child pipeline come out.
+
+This is where the folders of the flow meet; each step is one call into one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelinegen import nix
+from pipelinegen.cache import read as caches
+from pipelinegen.cache.trust import PipelineClass, pipeline_class
+from pipelinegen.changes import compare
+from pipelinegen.changes.base import find_base
+from pipelinegen.changes.base_cache import BaseCache, Key, options_digest
+from pipelinegen.changes.model import Base, ChangeSet, Head
+from pipelinegen.changes.read import Repository
+from pipelinegen.ci_env import CiEnv
+from pipelinegen.config import FILE_NAME, CacheConfig, Config, LoadedConfig, WriterClass
+from pipelinegen.console import Console
+from pipelinegen.errors import FlakeError, GitError, PipelinegenError
+from pipelinegen.inventory.graph import read_derivations
+from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
+from pipelinegen.inventory.read import read_inventory, read_source, source_at
+from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
+from pipelinegen.pipeline.emit import to_yaml
+from pipelinegen.pipeline.limits import Limits
+from pipelinegen.pipeline.model import Pipeline
+from pipelinegen.pipeline.verify import require_valid
+from pipelinegen.plan.make import make_plan
+from pipelinegen.plan.model import Planned
+from pipelinegen.plan.situation import Ref, Situation
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        flake: the reference the user named, such as `.` or `./nixos`.
+        directory: the folder it is relative to.
+        loaded: the configuration.
+        env: what GitLab says.
+        base: the commit to compare with that the user named.
+        cache_directory: where base evaluations are kept.
+        offline: ask no cache.
+    """
+
+    flake: str
+    directory: Path
+    loaded: LoadedConfig
+    env: CiEnv
+    cache_directory: Path
+    base: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came out."""
+
+    planned: Planned
+    pipeline: Pipeline
+    yaml: str
+    kind: PipelineClass
+
+
+def generate(request: Request, console: Console) -> Generated:
+    """Plan the push and compile its pipeline; nothing is written.
+
+    Raises:
+        PipelinegenError: any of the tree; `VerificationError` when the pipeline would not be sound.
+    """
+    planned, surroundings = plan_push(request, console)
+    config = request.loaded.config
+    pipeline = compile_pipeline(planned, config, surroundings)
+    yaml = to_yaml(pipeline)
+    warnings = require_valid(
+        pipeline,
+        Limits(max_needs=config.gitlab.max_needs, max_jobs=config.gitlab.max_jobs),
+        config.gitlab.version,
+        yaml_bytes=len(yaml.encode()),
+        merge_request=surroundings.merge_request,
+    )
+    for warning in warnings:
+        console.warn(str(warning))
+    return Generated(planned, pipeline, yaml, surroundings.kind)
+
+
+def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings]:
+    """Everything up to the plan, and what the jobs will be told besides it."""
+    nix_version = nix.version()
+    config = _with_machine_caches(request.loaded.config, offline=request.offline)
+    repository = _repository(request)
+    env = request.env if request.env.in_ci else _as_if_pushed(request.env, repository)
+    head = repository.head() if repository else Head(rev=None, dirty=True)
+    base = _find_base(request, repository)
+    console.say(f"comparing with {base.rev or 'nothing'}: {base.reason}")
+    files = repository.changed_files(base, head) if repository else None
+    changes = ChangeSet(base=base, head=head, files=files)
+    skipped = compare.may_skip_evaluation(changes, config)
+    source = read_source(request.flake, cwd=request.directory, config=config)
+    if skipped is None:
+        inventory = _evaluate(source, config, console, f"evaluating {source.reference} with Nix {nix_version}")
+        base_inventory = _base_inventory(request, source, repository, base, console)
+        status, removed = compare.compare(inventory, base_inventory)
+    else:
+        inventory, status, removed = Inventory(source=source), {}, ()
+    changes = ChangeSet(base=base, head=head, files=files, status=status, removed=removed, evaluation_skipped=skipped)
+    kind = pipeline_class(protected=env.protected)
+    reader = caches.reader(config, kind)
+    situation = Situation(
+        config=config,
+        inventory=inventory,
+        changes=changes,
+        availability=reader.ask_all(path for output in inventory.outputs for path in output.wanted_paths),
+        ref=_ref(env, kind),
+    )
+    planned = make_plan(situation, load=_load, ask=reader.ask)
+    top = repository.top if repository else request.directory
+    return planned, Surroundings(
+        config_path=_config_path(request.loaded, top),
+        flake_directory=source.subdirectory,
+        kind=kind,
+        merge_request=env.merge_request is not None,
+    )
+
+
+def _load(paths: Iterable[str]) -> Mapping[str, Derivation]:
+    return read_derivations(paths)
+
+
+def _with_machine_caches(config: Config, *, offline: bool) -> Config:
+    """Without caches of its own, a project uses those that the machine's Nix is set up with."""
+    if offline:
+        return config.model_copy(update={"caches": {}})
+    if config.caches:
+        return config
+    settings = nix.settings()
+    keys = settings.get("trusted-public-keys")
+    found = {
+        f"nix-{number}": CacheConfig(url=url, writers=WriterClass.UPSTREAM, public_key=keys)
+        for number, url in enumerate(settings.get("substituters", "").split(), 1)
+    }
+    return config.model_copy(update={"caches": found})
+
+
+def _repository(request: Request) -> Repository | None:
+    try:
+        return Repository.open(request.directory / request.flake.partition("#")[0].partition("?")[0])
+    except GitError:
+        if request.env.in_ci:
+            raise
+        return None
+
+
+def _as_if_pushed(env: CiEnv, repository: Repository | None) -> CiEnv:
+    """A developer's machine previews a push of the branch that is checked out."""
+    branch = repository.branch() if repository else None
+    default = (repository.default_branch() if repository else None) or "main"
+    return env.model_copy(
+        update={
+            "branch": branch,
+            "ref_name": branch,
+            "default_branch": default,
+            "ref_protected": branch is not None and branch == default,
+            "pipeline_source": "push",
+        }
+    )
+
+
+def _find_base(request: Request, repository: Repository | None) -> Base:
+    if repository is None:
+        return Base(rev=None, rule="no-repository", reason="the flake is not in a git repository")
+    return find_base(repository, request.env, explicit=request.base or request.env.base_override)
+
+
+def _evaluate(source: FlakeSource, config: Config, console: Console, title: str) -> Inventory:
+    console.say(title)
+    return read_inventory(source, config)
+
+
+def _base_inventory(
+    request: Request, source: FlakeSource, repository: Repository | None, base: Base, console: Console
+) -> Inventory | None:
+    """What the flake offered at the base; null when that is not known, which only costs builds."""
+    if base.empty:
+        return compare.nothing_before(Inventory(source=source))
+    if repository is None or base.rev is None:
+        return None
+    config = request.loaded.config
+    cache = BaseCache(request.cache_directory)
+    key = Key(
+        commit=base.rev,
+        subdirectory=source.subdirectory,
+        nix_version=source.nix_version,
+        options=options_digest(config.model_dump(mode="json", include={"include", "exclude", "evaluation"})),
+    )
+    known = cache.get(key)
+    if known is not None:
+        return known
+    try:
+        base_source = source_at(repository.top, base.rev, source.subdirectory, config=config)
+        inventory = _evaluate(base_source, config, console, f"evaluating the base {base.rev[:12]}")
+    except PipelinegenError as error:
+        console.warn(f"the base cannot be evaluated, so every output counts as changed: {error.message}")
+        return None
+    trouble = cache.put(key, inventory)
+    if trouble:
+        console.warn(trouble)
+    return inventory
+
+
+def _ref(env: CiEnv, kind: PipelineClass) -> Ref:
+    return Ref(
+        name=env.tag or env.branch,
+        is_branch=env.tag is None,
+        default_branch=env.default_branch,
+        merge_request=env.merge_request is not None or env.external_target_sha is not None,
+        kind=kind,
+    )
+
+
+def _config_path(loaded: LoadedConfig, top: Path) -> str | None:
+    """The configuration file relative to the repository's top, unless jobs find it there by themselves."""
+    if loaded.file is None or loaded.file == top.resolve() / FILE_NAME:
+        return None
+    try:
+        return str(loaded.file.relative_to(top.resolve()))
+    except ValueError as error:
+        raise FlakeError(
+            "the configuration is outside of the repository",
+            where=str(loaded.file),
+            why="jobs of the child pipeline only have what is in the repository",
+        ) from error

@@ -1,0 +1,53 @@
+"""Characters that a reader cannot see, or that change what a reader sees.
+
+Foreign text (attribute names, branch names, commit subjects) may hold any of them. They are listed here
+once, as fixed ranges and not by the Unicode tables of the running Python, so that every Python version
+writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+INVISIBLE = (
+    "\x00-\x1f\x7f-\xa0"  # controls (U+0085 ends a YAML line), no-break space
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, fillers, joiners, marks
+    "\u2000-\u200f\u2028-\u202f\u205f-\u206f"  # spaces, line ends, direction marks
+    "\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"  # fillers, variation selectors, byte order mark
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical formatting, tags
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
+)
+"""Inside of a regular expression's `[…]`."""
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A lone surrogate: no encoding can carry it, so there is no escape for it either."""
+
+_ESCAPED = re.compile(f'[{INVISIBLE}"\\\\]')
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+_LONG = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def escape(text: str) -> str:
+    """`text` on one line, as the inside of a double-quoted YAML scalar; what can be read stays readable."""
+    return _ESCAPED.sub(_escape_one, text)
+
+
+def _escape_one(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in _SHORT:
+        return _SHORT[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def unescape(text: str) -> str:
+    """The inverse of `escape`."""
+    return _ESCAPE.sub(_unescape_one, text)
+
+
+def _unescape_one(match: re.Match[str]) -> str:
+    digits = match.group(1) or match.group(2) or match.group(3)
+    if digits is not None:
+        return chr(int(digits, 16)) if int(digits, 16) <= 0x10FFFF else match.group()
+    return _LONG.get(match.group(4), match.group(4))

@@ -1,0 +1,248 @@
+"""Tasks in GitLab's words. Pure: decisions are baked in, the file holds no condition of its own."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelinegen import __version__
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.config import Config
+from pipelinegen.pipeline import durations
+from pipelinegen.pipeline.limits import supports
+from pipelinegen.pipeline.model import (
+    Artifacts,
+    Default,
+    Environment,
+    Image,
+    Job,
+    Need,
+    Pipeline,
+    Reports,
+    Retry,
+)
+from pipelinegen.pipeline.names import environment_name, resource_group, title
+from pipelinegen.pipeline.needs_tree import fan_in
+from pipelinegen.plan.model import Action, Plan, Planned, Stage, Task
+from pipelinegen.plan.situation import find_runner
+
+INSPECT_JOB = "inspect"
+"""The parent's job whose artifacts hold the handoff folder."""
+
+PARENT = "$PARENT_PIPELINE_ID"
+"""Set by the trigger job; GitLab wants the id of the parent as a string."""
+
+RETRY_AFTER = (
+    "runner_system_failure",
+    "stuck_or_timeout_failure",
+    "api_failure",
+    "data_integrity_failure",
+    "scheduler_failure",
+    "unknown_failure",
+)
+TRANSIENT_EXIT_CODE = 75
+
+JUNIT = "junit.xml"
+DEPLOY_REPORT = "deploy.json"
+DEPLOY_TIMEOUT = "2 hours"
+SHORT_TIMEOUT = "10 minutes"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the jobs are told besides their task.
+
+    Attributes:
+        config_path: configuration file relative to the repository's top; null where it lies there under
+            its usual name.
+        flake_directory: folder of the flake relative to the repository's top, "" for the top.
+        handoff: folder of the handoff relative to the repository's top.
+        kind: the class of the pipeline, which decides whom its jobs trust.
+        merge_request: whether this is a merge request pipeline.
+    """
+
+    config_path: str | None = None
+    flake_directory: str = ""
+    handoff: str = ".pipelinegen"
+    kind: PipelineClass = PipelineClass.UNPROTECTED
+    merge_request: bool = False
+
+
+def compile_pipeline(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
+    """The child pipeline that carries out the plan."""
+    compiler = _Compiler(config, surroundings)
+    jobs = fan_in([compiler.job(task) for task in planned.tasks], config.gitlab.max_needs - 5)
+    deploys = any(task.action is Action.DEPLOY for task in planned.tasks)
+    cancels = supports(config.gitlab.version, "workflow:auto_cancel:on_new_commit")
+    return Pipeline(
+        header_comment=_header(planned.plan),
+        workflow_name=_title(planned),
+        auto_cancel_on_new_commit=("none" if deploys else "interruptible") if cancels else None,
+        stages=tuple(Stage),
+        default=compiler.default(),
+        variables={"GIT_DEPTH": "1"},
+        jobs=tuple(jobs),
+    )
+
+
+def _header(plan: Plan) -> tuple[str, ...]:
+    base = f"{plan.base.rev} ({plan.base.rule}: {plan.base.reason})" if plan.base else "none: everything is new"
+    head = f"{plan.head.rev or 'no commit'}{' with uncommitted changes' if plan.head.dirty else ''}"
+    return (f"Written by pipelinegen {__version__}; do not edit.", f"head: {head}", f"base: {base}")
+
+
+def _title(planned: Planned) -> str:
+    counts = {stage: sum(1 for task in planned.tasks if task.stage is stage) for stage in Stage}
+    counts[Stage.DEPLOY] = sum(1 for task in planned.tasks if task.action is Action.DEPLOY)
+    parts = [f"{count} {stage}" for stage, count in counts.items() if count]
+    base = planned.plan.base
+    since = f"since {base.rev[:8]}" if base and base.rev else "everything"
+    return title(f"flake: {', '.join(parts)} ({since})")
+
+
+class _Compiler:
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        self.config = config
+        self.surroundings = surroundings
+
+    def default(self) -> Default:
+        """What jobs take over unless they say otherwise."""
+        image = self.config.gitlab.image
+        codes = (TRANSIENT_EXIT_CODE,) if supports(self.config.gitlab.version, "retry:exit_codes") else ()
+        return Default(
+            image=Image(name=image, entrypoint=("",)) if image else None,
+            retry=Retry(max=2, when=RETRY_AFTER, exit_codes=codes),
+            interruptible=True,
+            before_script=self.config.gitlab.before_script or None,
+        )
+
+    def job(self, task: Task) -> Job:
+        """One task as a job."""
+        return {
+            Action.BUILD: self._unit,
+            Action.TEST: self._unit,
+            Action.EVALUATION_FAILURE: self._evaluation_failure,
+            Action.COMMAND: self._command,
+            Action.FLAKE_CHECK: self._flake_check,
+            Action.GATE: self._gate,
+            Action.PUSH: self._push,
+            Action.APPROVE: self._approve,
+            Action.DEPLOY: self._deploy,
+            Action.SUMMARY: self._summary,
+        }[task.action](task)
+
+    def _line(self, *arguments: str) -> str:
+        """A command line of pipelinegen; `gitlab.command` is the user's own shell text."""
+        words = ["--config", self.surroundings.config_path] if self.surroundings.config_path else []
+        return f"{self.config.gitlab.command} {shlex.join([*words, *arguments])}"
+
+    def _tags(self, task: Task) -> tuple[str, ...]:
+        runner = find_runner(self.config, task.system, task.features) if task.system else None
+        if runner is None:
+            # A job of no system runs anywhere. A unit for a system without a runner goes to the first
+            # one, where Nix says what is missing: better a clear failure than waiting for ever.
+            runner = self.config.runners[0] if self.config.runners else None
+        return runner.tags if runner else ()
+
+    def _needs(self, task: Task) -> tuple[Need, ...]:
+        needs = [Need(job=name) for name in task.needs]
+        if task.needs_handoff:
+            needs.append(Need(pipeline=PARENT, job=INSPECT_JOB, artifacts=True))
+        return tuple(needs)
+
+    def _timeout(self, task: Task) -> str:
+        configured = self.config.gitlab.timeout
+        if task.timeout and task.timeout > (durations.seconds(configured) or 0):
+            return durations.text(task.timeout)
+        return configured
+
+    def _with_report(self, command: str, *options: str, names: Sequence[str] = ()) -> tuple[tuple[str, ...], Artifacts]:
+        """A line of `pipelinegen run`; foreign names come after `--`, where they cannot be options."""
+        artifacts = Artifacts(reports=Reports(junit=(JUNIT,)), when="always", expire_in="1 week")
+        return (self._line("run", command, *options, "--junit", JUNIT, *(("--", *names) if names else ())),), artifacts
+
+    def _unit(self, task: Task) -> Job:
+        subject = task.name.removeprefix(f"{task.action} ")
+        options = ("--class", self.surroundings.kind, "--handoff", self.surroundings.handoff)
+        return self._worker(task, *self._with_report(task.action, *options, names=[subject]))
+
+    def _worker(self, task: Task, script: Sequence[str], artifacts: Artifacts | None) -> Job:
+        return Job(
+            name=task.name,
+            stage=task.stage,
+            needs=self._needs(task),
+            tags=self._tags(task),
+            timeout=self._timeout(task),
+            script=tuple(script),
+            artifacts=artifacts,
+        )
+
+    def _evaluation_failure(self, task: Task) -> Job:
+        line = self._line("run", "evaluation-failure", "--handoff", self.surroundings.handoff, "--", task.subject)
+        return self._worker(task, (line,), None).model_copy(update={"timeout": SHORT_TIMEOUT})
+
+    def _command(self, task: Task) -> Job:
+        script, artifacts = self._with_report("test", "--command", task.subject)
+        test = next(test for test in self.config.tests if test.name == task.subject)
+        return self._worker(task, script, artifacts).model_copy(update={"timeout": test.timeout})
+
+    def _flake_check(self, task: Task) -> Job:
+        flake = f"./{self.surroundings.flake_directory}" if self.surroundings.flake_directory else "."
+        script, artifacts = self._with_report("test", "--flake-check", flake)
+        return self._worker(task, script, artifacts)
+
+    def _push(self, task: Task) -> Job:
+        caches = [word for name in task.caches for word in ("--to", name)]
+        options = ("--class", self.surroundings.kind, *caches)
+        return self._worker(task, *self._with_report("push", *options, names=task.store_paths))
+
+    def _no_op(self, task: Task, lines: Sequence[str]) -> Job:
+        """A job that only prints: no checkout, no tools, no download."""
+        return Job(
+            name=task.name,
+            stage=task.stage,
+            needs=self._needs(task),
+            tags=self._tags(task),
+            variables={"GIT_STRATEGY": "none"},
+            timeout=SHORT_TIMEOUT,
+            before_script=() if self.config.gitlab.before_script else None,
+            script=tuple(f"echo {shlex.quote(line)}" for line in lines),
+        )
+
+    def _gate(self, task: Task) -> Job:
+        return self._no_op(task, [f"passed: {len(task.needs)} jobs that must pass before anything leaves"])
+
+    def _summary(self, task: Task) -> Job:
+        return self._no_op(task, task.says)
+
+    def _approve(self, task: Task) -> Job:
+        update: dict[str, object] = {"when": "manual", "allow_failure": True}
+        if supports(self.config.gitlab.version, "manual_confirmation"):
+            update["manual_confirmation"] = f"Deploy {task.subject}?"
+        return self._no_op(task, [f"approved: the deployment of {task.subject} starts now"]).model_copy(update=update)
+
+    def _deploy(self, task: Task) -> Job:
+        host = self.config.hosts[task.subject]
+        line = self._line(
+            "run", "deploy", "--class", self.surroundings.kind, "--system", task.store_paths[0],
+            "--report", DEPLOY_REPORT, "--", task.subject,
+        )  # fmt: skip
+        return Job(
+            name=task.name,
+            stage=task.stage,
+            when="on_success",
+            allow_failure=False,
+            interruptible=False,
+            needs=self._needs(task),
+            tags=host.tags or self._tags(task),
+            timeout=DEPLOY_TIMEOUT,
+            # Only a person knows whether a deployment that broke off should be tried again.
+            retry=Retry(max=0),
+            environment=Environment(
+                name=host.environment or environment_name(task.subject), url=host.url, deployment_tier=host.tier
+            ),
+            resource_group=resource_group(f"deploy-{task.subject}"),
+            script=(line,),
+            artifacts=Artifacts(paths=(DEPLOY_REPORT,), when="always", expire_in="1 month"),
+        )

@@ -1,0 +1,153 @@
+"""From a situation to a plan: ask the rules, walk to what must be built, make the tasks. Pure.
+
+The two callbacks are the only way to the world, and both only read: derivations from the store, answers
+from caches.
+"""
+
+from __future__ import annotations
+
+from pipelinegen import attrpath
+from pipelinegen.config import Config
+from pipelinegen.errors import ConfigError
+from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
+from pipelinegen.plan import rules, to_build
+from pipelinegen.plan.model import (
+    Choice,
+    Decision,
+    Failure,
+    Plan,
+    Planned,
+    PlannedJob,
+    PlannedOutput,
+    Stage,
+    Task,
+    Work,
+)
+from pipelinegen.plan.situation import Situation
+from pipelinegen.plan.tasks import FailedOutput, Judged, make_tasks
+from pipelinegen.plan.units import make_units
+
+EXPORT_NAME = "derivations.export.gz"
+"""Name of the exported derivations beside `work.json`."""
+
+
+def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -> Planned:
+    """Decide everything for one push.
+
+    Args:
+        situation: what the rules look at; its availability covers the wanted paths of all outputs.
+        load: reads derivations.
+        ask: asks the trusted caches.
+
+    Raises:
+        ConfigError: the configuration names a host that the flake does not have.
+    """
+    inventory = situation.inventory
+    if situation.changes.evaluation_skipped is None:
+        _check_hosts(situation.config, inventory)
+    judged = [_judge(output, situation) for output in inventory.outputs]
+    made = [one.output for one in judged if one.made]
+    found = to_build.find({output.drv_path: _wanted(output, made) for output in made}, load, ask)
+    units = make_units(found, made)
+    failed = _failed(inventory, judged)
+    tasks = make_tasks(situation, units, judged, failed)
+    plan = Plan(
+        flake=inventory.source.reference,
+        base=situation.changes.base if situation.changes.base.rev else None,
+        head=situation.changes.head,
+        outputs=tuple(_planned_output(one, tasks.jobs_of, situation) for one in judged),
+        removed=situation.changes.removed,
+        failures=tuple(Failure(attr=failure.attr, message=failure.message) for failure in inventory.failures),
+        jobs=tuple(_planned_job(task) for task in tasks.tasks),
+        notes=_notes(situation),
+    )
+    work = Work(
+        flake=inventory.source.reference,
+        units=units.units,
+        failures={one.job: Failure(attr=one.attr, message=one.message) for one in failed},
+        derivations=EXPORT_NAME if units.units else None,
+    )
+    return Planned(plan=plan, work=work, tasks=tasks.tasks)
+
+
+def _judge(output: FlakeOutput, situation: Situation) -> Judged:
+    return Judged(output, {stage: rules.decide(stage, output, situation) for stage in rules.stages_of(output)})
+
+
+def _wanted(output: FlakeOutput, made: list[FlakeOutput]) -> set[str]:
+    """The output names wanted of a derivation, by whatever attribute."""
+    return {name for other in made if other.drv_path == output.drv_path for name in other.wanted}
+
+
+def _failed(inventory: Inventory, judged: list[Judged]) -> list[FailedOutput]:
+    failed = [FailedOutput.of(failure.path, failure.kind, failure.message) for failure in inventory.failures]
+    for one in judged:
+        bad = [verdict for verdict in one.verdicts.values() if verdict.choice is Choice.FAIL]
+        if bad:
+            failed.append(FailedOutput.of(one.output.path, one.output.kind, "\n".join(bad[0].reasons)))
+    return sorted(failed, key=lambda one: one.path)
+
+
+def _check_hosts(config: Config, inventory: Inventory) -> None:
+    systems = {output.path[-1] for output in inventory.outputs if output.kind is Kind.NIXOS}
+    systems |= {failure.path[-1] for failure in inventory.failures if _hides_hosts(failure)}
+    if any(failure.path == ("nixosConfigurations",) for failure in inventory.failures):
+        return  # the whole set failed to evaluate; its job says so
+    unknown = sorted(set(config.hosts) - systems)
+    if unknown:
+        known = ", ".join(attrpath.show_name(name) for name in sorted(systems)) or "none"
+        raise ConfigError(
+            "the configuration names hosts that the flake does not have",
+            problems=[
+                f"hosts.{attrpath.show_name(name)}: there is no such nixosConfigurations entry" for name in unknown
+            ],
+            hint=f"nixosConfigurations has: {known}",
+        )
+
+
+def _hides_hosts(failure: EvalFailure) -> bool:
+    return failure.path[0] == "nixosConfigurations"
+
+
+def _planned_output(one: Judged, jobs_of: dict[tuple[str, Stage], str], situation: Situation) -> PlannedOutput:
+    output = one.output
+    return PlannedOutput(
+        attr=output.attr,
+        drv_attr=output.drv_attr,
+        kind=output.kind,
+        system=output.system,
+        drv_path=output.drv_path or None,
+        status=situation.status(output),
+        available=situation.available(output),
+        decisions={
+            stage: Decision(
+                decision=verdict.choice,
+                job=jobs_of.get((output.attr, stage)),
+                reasons=verdict.reasons,
+            )
+            for stage, verdict in one.verdicts.items()
+        },
+    )
+
+
+def _planned_job(task: Task) -> PlannedJob:
+    return PlannedJob(
+        name=task.name, stage=task.stage, targets=task.targets, needs=task.needs, derivations=task.derivations
+    )
+
+
+def _notes(situation: Situation) -> tuple[str, ...]:
+    base = situation.changes.base
+    notes = []
+    if base.rev is None:
+        notes.append(f"everything counts as changed: {base.reason} (rule {base.rule})")
+    if situation.changes.evaluation_skipped:
+        notes.append(f"nothing was evaluated: {situation.changes.evaluation_skipped}")
+    if situation.changes.head.dirty:
+        notes.append("the working tree has uncommitted changes; they are part of this plan")
+    notes += [f"cache {name} did not answer: {why}" for name, why in sorted(situation.availability.trouble.items())]
+    built = situation.inventory.built_during_evaluation
+    if built:
+        names = ", ".join(path.rsplit("/", 1)[-1].split("-", 1)[-1].removesuffix(".drv") for path in built)
+        notes.append(f"evaluation had to build {len(built)} derivations (import from derivation): {names}")
+    return tuple(notes)

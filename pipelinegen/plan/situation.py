@@ -1,0 +1,104 @@
+"""Everything the rules look at, as one value."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+
+from pipelinegen import attrpath
+from pipelinegen.cache.model import Availability
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.changes.model import ChangeSet, Status
+from pipelinegen.config import CacheConfig, Config, Runner
+from pipelinegen.inventory.model import FlakeOutput, Inventory
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What the pipeline runs for.
+
+    Attributes:
+        name: branch or tag; null when unknown.
+        is_branch: whether `name` is a branch.
+        default_branch: name of the default branch; null when unknown.
+        merge_request: whether this is a merge request pipeline.
+        kind: whether its content was approved.
+    """
+
+    name: str | None = None
+    is_branch: bool = True
+    default_branch: str | None = None
+    merge_request: bool = False
+    kind: PipelineClass = PipelineClass.UNPROTECTED
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Config, flake, change, caches and ref of one push.
+
+    Attributes:
+        deployed: host → system path of its last successful deployment; a host that is absent was given
+            something unknown.
+    """
+
+    config: Config
+    inventory: Inventory
+    changes: ChangeSet
+    availability: Availability
+    ref: Ref
+    deployed: dict[str, str] = field(default_factory=dict)
+
+    def status(self, output: FlakeOutput) -> Status:
+        """How the output compares with the base; not known means just that."""
+        return self.changes.status.get(output.attr, Status.UNKNOWN)
+
+    def runner(self, system: str, features: tuple[str, ...]) -> Runner | None:
+        """The first configured runner that can build this."""
+        return find_runner(self.config, system, features)
+
+    def available(self, output: FlakeOutput) -> dict[str, bool | None]:
+        """Cache name → whether it holds all wanted outputs (null: it could not say, or paths are unknown)."""
+        if len(output.wanted_paths) < len(output.wanted):
+            return dict.fromkeys(self.availability.caches)
+        return {
+            name: _all(answers.get(path) for path in output.wanted_paths)
+            for name, answers in self.availability.caches.items()
+        }
+
+    def publish_caches(self, output: FlakeOutput) -> dict[str, CacheConfig]:
+        """The caches that this output is published to, by name."""
+        return {
+            name: cache
+            for name, cache in sorted(self.config.caches.items())
+            if cache.publish and any(attrpath.matches(attrpath.parse(p), output.path) for p in cache.include)
+        }
+
+    def closed_reason(self) -> str | None:
+        """Why this pipeline may neither publish nor deploy; null when it may."""
+        ref = self.ref
+        if ref.merge_request:
+            return "merge request pipelines neither publish nor deploy"
+        if not ref.is_branch or ref.name is None:
+            return "only branches publish and deploy"
+        allowed = self.config.refs or ((ref.default_branch,) if ref.default_branch else ())
+        if not any(fnmatch.fnmatchcase(ref.name, pattern) for pattern in allowed):
+            named = ", ".join(allowed) or "no branch"
+            return f"branch {ref.name} neither publishes nor deploys ({named} does)"
+        if ref.kind is not PipelineClass.PROTECTED:
+            return f"branch {ref.name} is not protected, so anybody could have written this"
+        return None
+
+
+def _all(answers: object) -> bool | None:
+    values = list(answers)  # type: ignore[call-overload]
+    if any(value is False for value in values):
+        return False
+    return None if any(value is None for value in values) else True
+
+
+def find_runner(config: Config, system: str, features: tuple[str, ...]) -> Runner | None:
+    """The first configured runner of this system that offers all features."""
+    for runner in config.runners:
+        if runner.system == system and set(features) <= set(runner.features):
+            return runner
+    return None

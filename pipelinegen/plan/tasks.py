@@ -1,0 +1,275 @@
+"""The jobs of the child pipeline as tasks: builds, tests, gates, pushes, approvals, deployments. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipelinegen import attrpath
+from pipelinegen.config import Gate, Policy
+from pipelinegen.inventory.model import FlakeOutput, Kind
+from pipelinegen.pipeline.names import job_name
+from pipelinegen.plan.model import Action, Choice, Stage, Task, Unit
+from pipelinegen.plan.rules import Verdict, missing_in
+from pipelinegen.plan.situation import Situation
+from pipelinegen.plan.units import Units
+
+
+@dataclass(frozen=True)
+class FailedOutput:
+    """An output that becomes a failing job: it did not evaluate, or must not be skipped."""
+
+    path: tuple[str, ...]
+    kind: Kind
+    job: str
+    message: str
+
+    @property
+    def attr(self) -> str:
+        """The attribute path as Nix prints it."""
+        return attrpath.show(self.path)
+
+    @classmethod
+    def of(cls, path: tuple[str, ...], kind: Kind, message: str) -> FailedOutput:
+        """The failed output with the name of its job."""
+        return cls(path, kind, job_name("evaluate", attrpath.show(path)), message)
+
+
+@dataclass
+class Tasks:
+    """The tasks, and which job carries out which decision.
+
+    Attributes:
+        tasks: in the order of the pipeline file.
+        jobs_of: (attribute path, stage) → job name, for what runs or fails.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    jobs_of: dict[tuple[str, Stage], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An output and what the rules said for each of its stages."""
+
+    output: FlakeOutput
+    verdicts: Mapping[Stage, Verdict]
+
+    def runs(self, stage: Stage) -> bool:
+        """Whether the stage runs for this output."""
+        return stage in self.verdicts and self.verdicts[stage].choice is Choice.RUN
+
+    @property
+    def made(self) -> bool:
+        """Whether it is built or tested in this pipeline."""
+        return self.runs(Stage.BUILD) or self.runs(Stage.TEST)
+
+
+def make_tasks(situation: Situation, units: Units, judged: Sequence[Judged], failed: Iterable[FailedOutput]) -> Tasks:
+    """All tasks of one pipeline."""
+    maker = _Maker(situation, units, judged, tuple(failed))
+    return maker.make()
+
+
+class _Maker:
+    def __init__(
+        self, situation: Situation, units: Units, judged: Sequence[Judged], failed: tuple[FailedOutput, ...]
+    ) -> None:
+        self.situation = situation
+        self.units = units
+        self.judged = judged
+        self.failed = failed
+        self.jobs_of: dict[tuple[str, Stage], str] = {}
+        self.gates: dict[str, Task] = {}
+
+    def make(self) -> Tasks:
+        failures = [_failure_task(one) for one in self.failed]
+        units = [_unit_task(unit) for unit in self.units.units]
+        self._note_builds()
+        commands = self._commands()
+        self.gate_all = sorted(
+            {self._own_job(output) for output in self._running(Stage.TEST)}
+            | {task.name for task in commands}
+            | {task.name for task in failures}
+        )
+        self.commands = {task.subject: task for task in commands}
+        pushes = [self._push(output) for output in self._running(Stage.PUSH)]
+        deploys = [task for output in self._running(Stage.DEPLOY) for task in self._deploy(output)]
+        gates = [self.gates[name] for name in sorted(self.gates)]
+        tasks = [*failures, *units, *commands, *gates, *pushes, *deploys]
+        if not _some_job_ends_by_itself(tasks):
+            tasks.append(self._summary(tasks))
+        return Tasks(tuple(tasks), self.jobs_of)
+
+    def _running(self, stage: Stage) -> list[FlakeOutput]:
+        return [one.output for one in self.judged if one.runs(stage)]
+
+    def _own_job(self, output: FlakeOutput) -> str:
+        return self.units.job_of[output.drv_path]
+
+    def _note_builds(self) -> None:
+        for stage in (Stage.BUILD, Stage.TEST):
+            for output in self._running(stage):
+                self.jobs_of[output.attr, stage] = self._own_job(output)
+        jobs = {one.path: one.job for one in self.failed}
+        for one in self.judged:
+            for stage, verdict in one.verdicts.items():
+                if verdict.choice is Choice.FAIL:
+                    self.jobs_of[one.output.attr, stage] = jobs[one.output.path]
+
+    def _build_needs(self, outputs: Iterable[FlakeOutput]) -> list[str]:
+        jobs = (self.units.job_of.get(output.drv_path) for output in outputs)
+        return sorted({job for job in jobs if job is not None})
+
+    def _commands(self) -> list[Task]:
+        """The integration commands of the configuration, and `nix flake check`."""
+        tasks = []
+        if self.situation.config.flake_check and self.situation.changes.evaluation_skipped is None:
+            tasks.append(Task(name="test flake check", action=Action.FLAKE_CHECK, stage=Stage.TEST))
+        active = {
+            output.path: output for stage in (Stage.BUILD, Stage.TEST, Stage.DEPLOY) for output in self._running(stage)
+        }
+        for test in self.situation.config.tests:
+            targets = [output for output in active.values() if _named(test.targets, output.path)]
+            if test.targets and not targets:
+                continue
+            tasks.append(
+                Task(
+                    name=job_name("test", test.name),
+                    action=Action.COMMAND,
+                    stage=Stage.TEST,
+                    targets=tuple(sorted(output.attr for output in targets)),
+                    needs=tuple(self._build_needs(targets)),
+                    subject=test.name,
+                )
+            )
+        return tasks
+
+    def _gate(self, mode: Gate, patterns: Iterable[str], output: FlakeOutput) -> tuple[str, ...]:
+        """The collector job that must pass first, as a list of no or one name.
+
+        Where this pipeline has nothing to wait for there is no collector either.
+        """
+        needs = self.gate_all if mode == "all" else self._related(tuple(patterns), output)
+        if not needs:
+            return ()
+        name = "gate" if mode == "all" else job_name("gate", output.attr)
+        self.gates[name] = Task(name=name, action=Action.GATE, stage=Stage.TEST, needs=tuple(needs))
+        return (name,)
+
+    def _related(self, patterns: tuple[str, ...], output: FlakeOutput) -> list[str]:
+        tests = {self._own_job(check) for check in self._running(Stage.TEST) if _named(patterns, check.path)}
+        failures = {one.job for one in self.failed if _named(patterns, one.path)}
+        commands = {
+            self.commands[test.name].name
+            for test in self.situation.config.tests
+            if test.name in self.commands and test.targets and _named(test.targets, output.path)
+        }
+        return sorted(tests | failures | commands)
+
+    def _push(self, output: FlakeOutput) -> Task:
+        caches = {name: self.situation.config.caches[name] for name in missing_in(output, self.situation)}
+        # One job serves several caches: it waits for the strictest of their gates.
+        mode: Gate = "all" if any(cache.gate == "all" for cache in caches.values()) else "related"
+        gate = self._gate(mode, [p for cache in caches.values() for p in cache.checks], output)
+        name = job_name("push", output.attr)
+        self.jobs_of[output.attr, Stage.PUSH] = name
+        return Task(
+            name=name,
+            action=Action.PUSH,
+            stage=Stage.PUSH,
+            targets=(output.attr,),
+            needs=(*self._build_needs([output]), *gate),
+            store_paths=output.wanted_paths,
+            caches=tuple(caches),
+        )
+
+    def _deploy(self, output: FlakeOutput) -> list[Task]:
+        host = output.path[-1]
+        settings = self.situation.config.hosts[host]
+        gate = self._gate(settings.gate, settings.checks, output)
+        push = self.jobs_of.get((output.attr, Stage.PUSH))
+        needs = (*self._build_needs([output]), *gate, *((push,) if push else ()))
+        tasks = []
+        if settings.policy is Policy.MANUAL:
+            approve = job_name("approve", host)
+            tasks.append(
+                Task(
+                    name=approve,
+                    action=Action.APPROVE,
+                    stage=Stage.DEPLOY,
+                    targets=(output.attr,),
+                    needs=needs,
+                    subject=host,
+                )
+            )
+            needs = (*needs, approve)
+        name = job_name("deploy", host)
+        self.jobs_of[output.attr, Stage.DEPLOY] = name
+        tasks.append(
+            Task(
+                name=name,
+                action=Action.DEPLOY,
+                stage=Stage.DEPLOY,
+                targets=(output.attr,),
+                needs=needs,
+                store_paths=output.wanted_paths,
+                subject=host,
+            )
+        )
+        return tasks
+
+    def _summary(self, tasks: list[Task]) -> Task:
+        """GitLab refuses a pipeline without an automatic job, and this one says why there is no other."""
+        changes = self.situation.changes
+        lines = ["nothing to do" if not tasks else "everything else waits for an approval"]
+        if changes.evaluation_skipped:
+            lines.append(changes.evaluation_skipped)
+        elif not tasks:
+            skipped = len(self.judged)
+            lines.append(f"{skipped} outputs: each is in a cache, or is skipped with a reason that the plan gives")
+        lines.append(f"compared with {changes.base.rev or 'nothing'}: {changes.base.reason}")
+        name = "summary" if tasks else "nothing-to-do"
+        return Task(name=name, action=Action.SUMMARY, stage=Stage.BUILD, says=tuple(lines))
+
+
+def _named(patterns: Iterable[str], path: tuple[str, ...]) -> bool:
+    return any(attrpath.matches(attrpath.parse_pattern(pattern), path) for pattern in patterns)
+
+
+def _some_job_ends_by_itself(tasks: Iterable[Task]) -> bool:
+    """Whether a job runs without anybody's approval: a child of only waiting jobs counts as skipped."""
+    waiting: set[str] = set()
+    by_itself = False
+    for task in tasks:  # approvals stand before what needs them
+        if task.action is Action.APPROVE or waiting & set(task.needs):
+            waiting.add(task.name)
+        else:
+            by_itself = True
+    return by_itself
+
+
+def _failure_task(one: FailedOutput) -> Task:
+    return Task(
+        name=one.job,
+        action=Action.EVALUATION_FAILURE,
+        stage=Stage.TEST if one.kind is Kind.CHECK else Stage.BUILD,
+        targets=(one.attr,),
+        needs_handoff=True,
+        subject=one.attr,
+    )
+
+
+def _unit_task(unit: Unit) -> Task:
+    return Task(
+        name=unit.job,
+        action=Action.TEST if unit.stage is Stage.TEST else Action.BUILD,
+        stage=unit.stage,
+        targets=unit.targets,
+        needs=unit.needs,
+        derivations=len(unit.builds),
+        system=unit.system,
+        features=unit.features,
+        timeout=unit.timeout,
+        needs_handoff=True,
+    )

@@ -1,0 +1,1 @@
+"""Pure views of plans, pipelines and settings, for people."""

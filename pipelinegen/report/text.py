@@ -1,0 +1,74 @@
+"""The plan as text for a terminal: what runs, what does not, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipelinegen.console import plain
+from pipelinegen.plan.model import Choice, Decision, Plan, PlannedOutput, Stage
+
+Style = Callable[[str, str], str]
+"""(text, style name) → text, coloured where wanted."""
+
+MARKS = {Choice.RUN: ("+", "green"), Choice.SKIP: ("-", "dim"), Choice.FAIL: ("!", "red")}
+
+
+def plan_text(plan: Plan, style: Style, *, everything: bool = False) -> str:
+    """The plan, one line per output with its decisions, then jobs and notes.
+
+    Args:
+        plan: what was decided.
+        style: colours a text.
+        everything: also list outputs for which nothing happens.
+    """
+    lines = [*_heading(plan, style), ""]
+    shown = [output for output in plan.outputs if everything or _active(output)]
+    for stage in Stage:
+        rows = [(output, output.decisions[stage]) for output in shown if stage in output.decisions]
+        rows = [(output, decision) for output, decision in rows if everything or decision.decision is not Choice.SKIP]
+        if rows:
+            lines.append(style(stage, "bold"))
+            lines += [_row(output, decision, style) for output, decision in rows]
+    for failure in plan.failures:
+        first = plain(failure.message).strip().split("\n")
+        lines.append(f"{style('!', 'red')} {plain(failure.attr)}: does not evaluate: {_headline(first)}")
+    if plan.removed:
+        lines.append(f"removed since the base: {', '.join(plain(attr) for attr in plan.removed)}")
+    lines += ["", _summary(plan)]
+    lines += [f"{style('note:', 'blue')} {plain(note)}" for note in plan.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(plan: Plan, style: Style) -> list[str]:
+    head = plan.head.rev[:12] if plan.head.rev else "no commit yet"
+    dirty = " with uncommitted changes" if plan.head.dirty else ""
+    base = f"{plan.base.rev[:12]} ({plan.base.reason})" if plan.base and plan.base.rev else "none"
+    return [
+        f"{style('flake', 'bold')}  {plain(plan.flake)}",
+        f"{style('head', 'bold')}   {head}{dirty}",
+        f"{style('base', 'bold')}   {plain(base)}",
+    ]
+
+
+def _active(output: PlannedOutput) -> bool:
+    return any(decision.decision is not Choice.SKIP for decision in output.decisions.values())
+
+
+def _row(output: PlannedOutput, decision: Decision, style: Style) -> str:
+    mark, colour = MARKS[decision.decision]
+    return f"  {style(mark, colour)} {plain(output.attr)}  {style(plain('; '.join(decision.reasons)), 'dim')}"
+
+
+def _headline(lines: list[str]) -> str:
+    errors = [line.strip() for line in lines if line.strip().startswith("error:") and line.strip() != "error:"]
+    return (errors or [line.strip() for line in lines if line.strip()] or ["no message"])[-1][:200]
+
+
+def _summary(plan: Plan) -> str:
+    jobs = ", ".join(f"{count} {stage}" for stage in Stage if (count := sum(job.stage is stage for job in plan.jobs)))
+    derivations = sum(job.derivations for job in plan.jobs)
+    idle = sum(not _active(output) for output in plan.outputs)
+    return (
+        f"{len(plan.jobs)} jobs ({jobs}), {derivations} derivations to build; "
+        f"nothing to do for {idle} of {len(plan.outputs)} outputs"
+    )

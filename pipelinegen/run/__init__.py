@@ -1,0 +1,1 @@
+"""Inside the child pipeline's jobs: build, test, push, deploy."""

@@ -1,0 +1,264 @@
+"""`run build` and the checks of `run test`: carry out one unit of work.
+
+Import the derivations, fetch by name what other jobs or earlier pipelines made, realise exactly the named
+outputs, and hand over what was made: also when something else failed, since it need not be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelinegen import nix
+from pipelinegen.cache import trust
+from pipelinegen.cache.read import backend, substitution
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.config import Config
+from pipelinegen.console import Console
+from pipelinegen.errors import CredentialsError, PipelinegenError, StepFailedError, TransientError
+from pipelinegen.plan.model import Realise, Unit, Work
+from pipelinegen.run import handoff, nix_events, reproduce, trouble
+from pipelinegen.run.build_log import BuildLog, name_of
+from pipelinegen.run.fetch import fetch
+from pipelinegen.run.heartbeat import LineLog, duration
+from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
+
+LOG_LINES = 25
+"""Last lines of a failing derivation's log that are repeated at the end."""
+
+
+def run_unit(
+    work: Work,
+    unit: Unit,
+    *,
+    folder: Path,
+    config: Config,
+    kind: PipelineClass,
+    console: Console,
+    reports: Reports | None = None,
+    again: str | None = None,
+) -> StepResult:
+    """Do the work of one build or test job.
+
+    Args:
+        work, unit: from the handoff.
+        folder: the handoff's folder.
+        config, kind: which caches are trusted, and through which one outputs are handed over.
+        console: where people read along.
+        reports: files to write when it ends, also when it ends badly.
+        again: the command line that runs this job again, shown when something failed.
+
+    Returns:
+        What was made, judged from the store; `StepResult.raise_if_failed` is the answer.
+
+    Raises:
+        UsageError: the handoff is unusable.
+        CredentialsError, TransientError, StepFailedError: everything was made and handing it over failed.
+    """
+    started = console.clock()
+    drv_paths = [one.drv_path for one in unit.builds]
+    if handoff.import_derivations(folder, work, drv_paths):
+        console.say("imported the derivations of the handoff")
+    with handoff.rooted(drv_paths) as roots:
+        _fetch_inputs(unit, config, kind, console, roots)
+        outcome = _realise(unit, config, kind, console)
+        made = outcome.made_paths()
+        nix.root_paths(made, roots / "made")
+        items = outcome.items()
+        handover = _hand_over(made, config, kind, console)
+    result = _result(unit, items, outcome, handover, console.clock() - started)
+    (reports or Reports()).write(result)
+    _tell(work, unit, result, console, again)
+    if handover is not None and all(item.status in {Status.OK, Status.PRESENT} for item in items):
+        raise handover
+    return result
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the store holds of a unit's outputs, before and after.
+
+    Attributes:
+        outputs: derivation path → paths of its wanted outputs, as far as they are known beforehand.
+        unknown: derivations whose output paths are not (content-addressed ones).
+        present: derivations that needed nothing.
+        invalid: output paths that are not there in the end.
+        log: what Nix said.
+    """
+
+    unit: Unit
+    outputs: dict[str, list[str]]
+    unknown: frozenset[str]
+    present: frozenset[str]
+    invalid: frozenset[str]
+    log: BuildLog
+
+    def made(self, one: Realise) -> bool:
+        if one.drv_path in self.unknown:
+            return bool(nix.realised_outputs(one.drv_path))
+        return not self.invalid.intersection(self.outputs[one.drv_path])
+
+    def made_paths(self) -> list[str]:
+        paths: list[str] = []
+        for one in self.unit.builds:
+            if one.drv_path in self.unknown:
+                paths += nix.realised_outputs(one.drv_path)
+            else:
+                paths += [path for path in self.outputs[one.drv_path] if path not in self.invalid]
+        return list(dict.fromkeys(paths))
+
+    def items(self) -> tuple[ItemResult, ...]:
+        said = self.log.failed
+        # Anybody who can print can claim that something failed; it did where its outputs are absent.
+        culprits = {path: why for path, why in said.items() if not _all_there(path)}
+        items = [self._item(one, culprits) for one in self.unit.builds]
+        listed = {one.drv_path for one in self.unit.builds}
+        items += [self._failed(path, why) for path, why in culprits.items() if path not in listed]
+        return tuple(items)
+
+    def _item(self, one: Realise, culprits: dict[str, str]) -> ItemResult:
+        build = self.log.builds.get(one.drv_path)
+        seconds = build.seconds if build else None
+        if self.made(one):
+            status = Status.PRESENT if one.drv_path in self.present else Status.OK
+            return ItemResult(name=one.drv_path, status=status, seconds=seconds)
+        if one.drv_path in culprits:
+            return self._failed(one.drv_path, culprits[one.drv_path])
+        causes = [path for path in nix.requisites([one.drv_path]) if path in culprits]
+        if causes:
+            message = f"not tried because {name_of(causes[0])} failed"
+            return ItemResult(name=one.drv_path, status=Status.NOT_TRIED, message=message)
+        return self._failed(one.drv_path, (self.log.errors or ["Nix did not make it and did not say why"])[-1])
+
+    def _failed(self, drv_path: str, why: str) -> ItemResult:
+        build = self.log.builds.get(drv_path)
+        lines = tuple(build.log.last(LOG_LINES)) if build else ()
+        seconds = build.seconds if build else None
+        return ItemResult(name=drv_path, status=Status.FAILED, seconds=seconds, message=why, log=lines)
+
+
+def _all_there(drv_path: str) -> bool:
+    outputs = nix.realised_outputs(drv_path)
+    return bool(outputs) and not nix.invalid_paths(outputs)
+
+
+def _fetch_inputs(unit: Unit, config: Config, kind: PipelineClass, console: Console, roots: Path) -> None:
+    if not unit.fetch:
+        return
+    missing = fetch(unit.fetch, config=config, kind=kind, console=console, roots=roots)
+    for path in missing:
+        console.warn(f"no trusted cache has {path}; it is built here instead")
+
+
+def _realise(unit: Unit, config: Config, kind: PipelineClass, console: Console) -> _Outcome:
+    outputs, unknown = _output_paths(unit.builds)
+    known = [path for paths in outputs.values() for path in paths]
+    before = set(nix.invalid_paths(known))
+    present = frozenset(
+        drv_path for drv_path, paths in outputs.items() if drv_path not in unknown and not before.intersection(paths)
+    )
+    log = BuildLog(console)
+    wanted = [one.installable for one in unit.builds if one.drv_path not in present]
+    if wanted:
+        console.say(f"building {len(wanted)} of {len(unit.builds)} derivations")
+        # What a cache promised and cannot deliver is built.
+        options = [*nix_events.OPTIONS, "--fallback"]
+        if unit.timeout is not None:
+            options += ["--option", "timeout", str(unit.timeout)]
+        if unit.max_silent is not None:
+            options += ["--option", "max-silent-time", str(unit.max_silent)]
+        nix.realise(wanted, substitution(config, kind), options=options, on_line=log.line, on_idle=log.idle)
+        log.settle(_all_there)
+    return _Outcome(unit, outputs, unknown, present, frozenset(nix.invalid_paths(known)), log)
+
+
+def _output_paths(builds: Iterable[Realise]) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Derivation path → paths of its wanted outputs, and the derivations whose paths are not known yet."""
+    by_output: dict[str, list[str]] = {}
+    for one in builds:
+        for output in one.outputs:
+            by_output.setdefault(output, []).append(one.drv_path)
+    paths: dict[str, list[str]] = {one.drv_path: [] for one in builds}
+    unknown: set[str] = set()
+    for output, drv_paths in by_output.items():
+        for drv_path, path in nix.output_paths(drv_paths, output).items():
+            if path is None:
+                unknown.add(drv_path)
+            else:
+                paths[drv_path].append(path)
+    return paths, frozenset(unknown)
+
+
+def _hand_over(paths: list[str], config: Config, kind: PipelineClass, console: Console) -> PipelinegenError | None:
+    """Push what was made to this pipeline's handoff cache; the error where that failed."""
+    name = trust.handoff_cache(config, kind)
+    if name is None or not paths:
+        return None
+    console.say(f"handing {len(paths)} paths over through cache {name}")
+    lines = LineLog(console, f"handing over through cache {name}")
+    cache = backend(name, config.caches[name], on_line=lines.line)
+    try:
+        cache.push(paths)
+        cache.wait_until_visible(paths, timeout=config.handoff.visible_timeout)
+    except (StepFailedError, CredentialsError, TransientError) as error:
+        return error
+    return None
+
+
+def _result(
+    unit: Unit, items: tuple[ItemResult, ...], outcome: _Outcome, handover: PipelinegenError | None, seconds: float
+) -> StepResult:
+    failed = [item for item in items if item.status is Status.FAILED]
+    skipped = [item for item in items if item.status is Status.NOT_TRIED]
+    message = why = None
+    transient = False
+    if failed:
+        message = f"{len(failed)} of {len(unit.builds)} derivations failed"
+        if len(failed) == 1:
+            message = f"{name_of(failed[0].name)} failed"
+        if skipped:
+            message += f", {len(skipped)} were not tried"
+        passing = trouble.passing([item.message or "" for item in failed] + outcome.log.errors)
+        began = any(item.name in outcome.log.builds and outcome.log.builds[item.name].log for item in failed)
+        transient = passing is not None and not began
+        why = passing if transient else failed[0].message
+    elif handover is not None:
+        message, why = handover.message, handover.why
+        transient = isinstance(handover, TransientError)
+    return StepResult(
+        step=unit.stage.value,
+        what=unit.job,
+        seconds=seconds,
+        items=items,
+        built=tuple(path for path, build in outcome.log.builds.items() if build.failure is None),
+        counts={
+            "wanted": len(unit.builds),
+            "present": len(outcome.present),
+            "built": sum(build.failure is None for build in outcome.log.builds.values()),
+            "fetched": len(outcome.log.fetched),
+            "failed": len(failed),
+            "not_tried": len(skipped),
+        },
+        message=message,
+        why=why,
+        transient=transient,
+    )
+
+
+def _tell(work: Work, unit: Unit, result: StepResult, console: Console, again: str | None) -> None:
+    counts = result.counts
+    console.say(
+        f"{unit.job}: {counts['built']} built, {counts['fetched']} fetched, {counts['present']} already there, "
+        f"{counts['failed']} failed, {counts['not_tried']} not tried ({duration(result.seconds)})"
+    )
+    for item in result.items:
+        if item.status is Status.NOT_TRIED:
+            console.write(f"{name_of(item.name)}: {item.message}\n")
+    for item in result.items:
+        if item.status is Status.FAILED:
+            console.write("\n" + console.style(f"{name_of(item.name)} failed: {item.message}", "red") + "\n")
+            for line in item.log:
+                console.foreign(line, "  | ")
+            for line in reproduce.lines(work, unit, item.name, again):
+                console.write(f"  again: {line}\n")
