@@ -147,7 +147,7 @@ class Policy(enum.StrEnum):
 class HostConfig(Value):
     """How one host is deployed; the key is the name of its `nixosConfigurations` entry."""
 
-    address: str = Field(min_length=1, description="host name or address for SSH")
+    address: str = Field(pattern=r"^[A-Za-z0-9\[][A-Za-z0-9.:\[\]%_-]*$", description="host name or address for SSH")
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
     port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
     policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")

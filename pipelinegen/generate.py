@@ -158,8 +158,8 @@ def _repository(request: Request) -> Repository | None:
 
 def _as_if_pushed(env: CiEnv, repository: Repository | None) -> CiEnv:
     """A developer's machine previews a push of the branch that is checked out."""
-    branch = repository.branch() if repository else None
-    default = (repository.default_branch() if repository else None) or "main"
+    branch = _symbolic_ref(repository, "HEAD")
+    default = _symbolic_ref(repository, "refs/remotes/origin/HEAD") or "main"
     return env.model_copy(
         update={
             "branch": branch,
@@ -169,6 +169,13 @@ def _as_if_pushed(env: CiEnv, repository: Repository | None) -> CiEnv:
             "pipeline_source": "push",
         }
     )
+
+
+def _symbolic_ref(repository: Repository | None, name: str) -> str | None:
+    if repository is None:
+        return None
+    answer = repository.run("symbolic-ref", "--quiet", name, allowed=None).text.strip()
+    return answer.removeprefix("refs/heads/").removeprefix("refs/remotes/origin/") or None
 
 
 def _find_base(request: Request, repository: Repository | None) -> Base:

@@ -83,7 +83,9 @@ def find_tool(name: str, *, hint: str | None = None) -> str:
     return path
 
 
-def environment(*, without: Callable[[str], bool], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(
+    *, without: Callable[[str], bool] = lambda _: False, extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Our environment for a child, less the variables that `without` names, plus `extra`."""
     return {name: value for name, value in os.environ.items() if not without(name)} | dict(extra or {})
 

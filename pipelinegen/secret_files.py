@@ -24,7 +24,8 @@ def resolve(setting: str, *, purpose: str) -> Path:
                 f"the {purpose} is missing",
                 where=f"variable {setting[1:]}",
                 why="it is not set in this job",
-                hint="add it to the project's CI/CD variables with type File; protected variables exist only on protected refs",
+                hint="add it to the project's CI/CD variables with type File; "
+                "protected variables exist only on protected refs",
             )
         if "\n" in path or not path.startswith(("/", ".")):
             raise CredentialsError(

@@ -1,9 +1,9 @@
 """Small values for tests: a flake described by a few words becomes an inventory and a graph.
 
-    fleet = Fleet()
-    lib = fleet.drv("lib")
-    fleet.package("hello", fleet.drv("hello", lib))
-    fleet.host("web1", fleet.drv("system", lib))
+fleet = Fleet()
+lib = fleet.drv("lib")
+fleet.package("hello", fleet.drv("hello", lib))
+fleet.host("web1", fleet.drv("system", lib))
 """
 
 from __future__ import annotations

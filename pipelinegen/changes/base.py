@@ -100,8 +100,9 @@ ROWS = (
     Row("merge-request", lambda asked: asked.env.merge_request is not None, (ask.diff_base, ask.target_merge_base)),
     Row(
         "external-pull-request",
-        lambda asked: asked.env.external_target_sha is not None
-        or asked.env.pipeline_source == "external_pull_request_event",
+        lambda asked: (
+            asked.env.external_target_sha is not None or asked.env.pipeline_source == "external_pull_request_event"
+        ),
         (ask.external_merge_base,),
     ),
     Row("tag", lambda asked: asked.env.tag is not None, otherwise="a tag builds everything"),

@@ -55,7 +55,7 @@ class Fetcher:
         self.troubles: list[str] = []
         """Why fetches failed, one line each, without credentials."""
         self._remaining = seconds
-        self._failed: set[tuple[str, ...]] = set()
+        self._failed: dict[tuple[str, ...], str] = {}
 
     def obtain(self, commit: str, source: Source = ORIGIN) -> bool:
         """Make the commit of this full id be here: by its id, else by more and more history.
@@ -67,10 +67,10 @@ class Fetcher:
         if self.repo.has_commit(commit):
             return True
         depth = ("--depth=1",) if self.repo.is_shallow() else ()
-        self._fetch(source, *depth, wants=(commit,))
+        trouble = self._fetch(source, *depth, wants=(commit,))
         if self.repo.has_commit(commit):
             return True
-        if self.troubles and "not our ref" in self.troubles[-1]:
+        if trouble is not None and "not our ref" in trouble:
             return False  # the server has said that it does not have it; more history has it neither
         return any(self.repo.has_commit(commit) for _ in self._deepen([(source, ())]))
 
@@ -84,9 +84,8 @@ class Fetcher:
         # Without a depth, a shallow clone would be sent the branch's whole history. With one, a
         # complete clone would become shallow.
         depth = ("--depth=100",) if self.repo.is_shallow() else ()
-        if self._fetch(source, *depth, wants=(_refspec(ref),)):
-            return self.repo.resolve(TARGET_REF)
-        return None
+        trouble = self._fetch(source, *depth, wants=(_refspec(ref),))
+        return self.repo.resolve(TARGET_REF) if trouble is None else None
 
     def is_ancestor(self, ancestor: str, head: str) -> bool:
         """Whether `ancestor` is in the history of `head`, fetching history until that is certain."""
@@ -114,36 +113,43 @@ class Fetcher:
     def _deepen(self, wants: Sequence[tuple[Source, tuple[str, ...]]]) -> Iterator[None]:
         """Lengthen a shallow history step by step; yields after each step that changed something."""
         for step in DEEPENING:
-            if not self.enabled or not self.repo.is_shallow():
-                return
-            # Every want, also after one that failed: one side's history may be enough.
-            fetched = [self._fetch(source, step, wants=want) for source, want in wants]
-            if any(fetched):
+            fetched = False
+            for source, want in wants:
+                # Asked each time: a whole repository refuses to be made deeper.
+                if not self.enabled or not self.repo.is_shallow():
+                    break
+                # Also after one that failed: one side's history may be enough.
+                fetched |= self._fetch(source, step, wants=want) is None
+            if fetched:
                 yield
 
-    def _fetch(self, source: Source, *options: str, wants: tuple[str, ...]) -> bool:
+    def _fetch(self, source: Source, *options: str, wants: tuple[str, ...]) -> str | None:
+        """Fetch, but not again what has failed; null when it worked, else why not."""
         call = (source.address, *options, *wants)
-        if not self.enabled or call in self._failed:
-            return False
-        trouble = self._try(source, options, wants)
-        if trouble is None:
-            return True
-        self._failed.add(call)
-        if trouble not in self.troubles:
-            self.troubles.append(trouble)
-        return False
+        if not self.enabled:
+            return "nothing is fetched"
+        if call not in self._failed:
+            trouble = self._try(source, options, wants)
+            if trouble is None:
+                return None
+            self._failed[call] = trouble
+            if trouble not in self.troubles:
+                self.troubles.append(trouble)
+        return self._failed[call]
 
     def _try(self, source: Source, options: Sequence[str], wants: Sequence[str]) -> str | None:
-        """Fetch once; null when it worked, else why not."""
         if self._remaining <= 0:
             return "the time for fetching was used up"
-        login = f"credential.{_server(source.address)}.helper={_LOGIN_HELPER}"
+        # Only our helper: another one might store the token.
+        login = ("-c", "credential.helper=", "-c", f"credential.{_server(source.address)}.helper={_LOGIN_HELPER}")
         started = time.monotonic()
         try:
             answer = self.repo.run(
-                *(("-c", login) if source.job_token else ()),
+                *(login if source.job_token else ()),
                 *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
                 *("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"),
+                # Only what is wanted: an old ref of a used work tree may stand in the way of the configured ones.
+                *(("--refmap=",) if wants else ()),
                 *options,
                 "--",
                 source.address,

@@ -201,7 +201,7 @@ def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind
 
     session = open_session(ctx)
     with interruptible():
-        run_deploy(
+        done = run_deploy(
             host,
             system,
             config=session.load_config().config,
@@ -210,6 +210,7 @@ def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind
             report=session.directory / report if report else None,
             dry_run=dry_run,
         )
+    done.raise_if_failed()
 
 
 @command.command("evaluation-failure", help="Print why ATTR did not evaluate, and fail.")

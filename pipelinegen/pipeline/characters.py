@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pipelinegen.console import clean
+
 INVISIBLE = (
     "\x00-\x1f\x7f-\xa0"  # controls (U+0085 ends a YAML line), no-break space
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, fillers, joiners, marks
@@ -22,10 +24,30 @@ INVISIBLE = (
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """A lone surrogate: no encoding can carry it, so there is no escape for it either."""
 
+_VANISHING = re.compile(f"[{INVISIBLE}]|^ | \\Z|(?<= ) |{HALF_CHARACTER.pattern}")
 _ESCAPED = re.compile(f'[{INVISIBLE}"\\\\]')
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 _LONG = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def visible(text: str) -> str:
+    """`text` on one line with a sign for all that cannot be seen: `␊` for a line feed, `␣` for an edge's space."""
+    return _VANISHING.sub(_sign, text)
+
+
+def _sign(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code == 0x20:
+        return "␣"
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else "\ufffd"
+
+
+def inert(text: str) -> str:
+    """Foreign text inside of a message: one line, and no marker of a log section."""
+    return clean(visible(text), colour=False)
 
 
 def escape(text: str) -> str:

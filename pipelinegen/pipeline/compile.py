@@ -231,7 +231,6 @@ class _Compiler:
         return Job(
             name=task.name,
             stage=task.stage,
-            when="on_success",
             allow_failure=False,
             interruptible=False,
             needs=self._needs(task),

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelinegen.console import clean
 from pipelinegen.errors import VerificationError
 from pipelinegen.pipeline import model
+from pipelinegen.pipeline.characters import inert
 from pipelinegen.pipeline.model import Default, Job, Pipeline, Rule, Variables
 from pipelinegen.values import Value
 
@@ -105,9 +105,9 @@ def from_document(document: dict[str, Any], *, header: Sequence[str] = ()) -> Pi
         if name in _OTHER_GLOBALS:
             problems.append(f"{name}: {_UNKNOWN}")
         elif not isinstance(value, dict):
-            problems.append(f"{clean(name, colour=False)}: a job must be a mapping of keywords")
+            problems.append(f"{inert(name)}: a job must be a mapping of keywords")
         else:
-            job = _read(Job, {"name": name, **_in_full(value)}, problems, f"{clean(name, colour=False)}: ")
+            job = _read(Job, {"name": name, **_in_full(value)}, problems, f"{inert(name)}: ")
             jobs += [job] if job else []
     if problems:
         raise VerificationError("the file does not say what pipelinegen could have written", findings=problems)
@@ -175,7 +175,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
     reached = {place[:depth] for place in messages for depth in range(len(place))}
     for place, alternatives in messages.items():
         if place not in reached:
-            yield f"{clean('.'.join(map(str, place)), colour=False)}: {', or '.join(alternatives)}"
+            yield f"{inert('.'.join(map(str, place)))}: {', or '.join(alternatives)}"
 
 
 def _is_branch(part: str | int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from pipelinegen.pipeline.characters import HALF_CHARACTER, INVISIBLE
+from pipelinegen.pipeline.characters import visible
 
 MAX_JOB_NAME = 255
 """Characters of any job's name: https://docs.gitlab.com/ci/jobs/#job-names."""
@@ -36,7 +36,6 @@ GROUP_NAME = re.compile(r"[a-zA-Z0-9_${}. -](?:[a-zA-Z0-9_/${}. -]*[a-zA-Z0-9_${
 
 _HASH_LENGTH = 10
 _HASHED = re.compile(rf"(?:^|[~-])[0-9a-f]{{{_HASH_LENGTH}}}\Z")
-_UNREADABLE = re.compile(f"[{INVISIBLE}]|^ | \\Z|(?<= ) |{HALF_CHARACTER.pattern}")
 
 
 def job_name(word: str, *rest: str, limit: int = 100) -> str:
@@ -51,7 +50,7 @@ def job_name(word: str, *rest: str, limit: int = 100) -> str:
         limit: characters of the name, 30 to `MAX_NEEDED_NAME` for a job that others need.
     """
     plain = f"{word} {', '.join(rest)}" if rest else word
-    name = _UNREADABLE.sub(_visible, plain)
+    name = visible(plain)
     if name.startswith("."):
         name = "_" + name
     readable_both_ways = name == plain and word and " " not in word and not any(", " in part for part in rest)
@@ -83,7 +82,7 @@ def slug(text: str) -> str:
 
 def title(text: str, limit: int = MAX_JOB_NAME) -> str:
     """One readable line for people, where GitLab would expand variables (`workflow:name`): no `$`."""
-    line = _UNREADABLE.sub(_visible, text).replace("$", "＄")  # noqa: RUF001  # the full-width sign is the point
+    line = visible(text).replace("$", "＄")  # noqa: RUF001  # the full-width sign is the point
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -102,13 +101,3 @@ def _hashed(name: str, original: str, limit: int, *, mark: str, gap: str) -> str
         head, tail = (room - len(gap) + 1) // 2, (room - len(gap)) // 2
         name = name[:head] + gap + name[-tail:]
     return f"{name}{mark}{digest}" if name else digest
-
-
-def _visible(match: re.Match[str]) -> str:
-    """A sign for a character that cannot be seen: `␊` for a line feed, `␣` for a space that would vanish."""
-    code = ord(match.group())
-    if code == 0x20:
-        return "␣"
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else "\ufffd"

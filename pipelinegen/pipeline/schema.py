@@ -10,27 +10,27 @@ import importlib.resources
 import json
 from typing import Any
 
-from pipelinegen.console import clean
 from pipelinegen.pipeline import yaml_text
+from pipelinegen.pipeline.characters import inert
 from pipelinegen.values import Value
 
 _FOLDER = "builtin_schemas/vendor"
 _FILE = "gitlab-ci.json"
 
 
-class SchemaReport(Value):
+class SchemaFindings(Value):
     """What the schema says.
 
     Attributes:
-        problems: `place: message` for each violation; none when the file fits.
-        unavailable: why the schema could not be asked, one sentence; null when it was.
+        findings: `place: message` for each violation, sorted; none when the file fits.
+        skipped: why the schema could not be asked, one sentence; null when it was.
     """
 
-    problems: tuple[str, ...] = ()
-    unavailable: str | None = None
+    findings: tuple[str, ...] = ()
+    skipped: str | None = None
 
 
-def check_schema(text: str) -> SchemaReport:
+def schema_findings(text: str) -> SchemaFindings:
     """Hold the YAML of a CI file against GitLab's schema.
 
     Raises:
@@ -41,17 +41,17 @@ def check_schema(text: str) -> SchemaReport:
         from jsonschema import Draft7Validator  # noqa: PLC0415  # optional
         from jsonschema.exceptions import best_match  # noqa: PLC0415
     except ImportError:
-        return SchemaReport(unavailable="GitLab's schema was not asked: the Python package jsonschema is missing")
+        return SchemaFindings(skipped="GitLab's schema was not asked: the Python package jsonschema is missing")
     schema = load_schema()
     if schema is None:
-        return SchemaReport(unavailable="GitLab's schema was not asked: the Python package check-jsonschema is missing")
-    problems = []
+        return SchemaFindings(skipped="GitLab's schema was not asked: the Python package check-jsonschema is missing")
+    found = []
     for error in Draft7Validator(schema).iter_errors(document):
         # Nearly every keyword is a choice of forms; the best match is the form that fits best.
         cause = best_match([error])
-        place = clean(".".join(str(part) for part in cause.absolute_path), colour=False)
-        problems.append(f"{place or 'the file'}: {clean(cause.message, colour=False)[:300]}")
-    return SchemaReport(problems=tuple(sorted(set(problems))))
+        place = inert(".".join(str(part) for part in cause.absolute_path))
+        found.append(f"{place or 'the file'}: {inert(cause.message)[:300]}")
+    return SchemaFindings(findings=tuple(sorted(set(found))))
 
 
 def load_schema() -> dict[str, Any] | None:

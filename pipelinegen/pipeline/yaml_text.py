@@ -84,7 +84,7 @@ class _Loader(_SafeLoader):
         if tag is None or tag in _READ_TAGS
     }
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag in _READ_TAGS]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in (*_READ_TAGS, _CORE + "merge")]
         for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
     }
 

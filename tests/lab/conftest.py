@@ -27,38 +27,42 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    with _time_limit(item):
+    with time_limit(_seconds(item)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    with _time_limit(item):
+    with time_limit(_seconds(item)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    with _time_limit(item):
+    with time_limit(_seconds(item)):
         return (yield)
 
 
-@contextlib.contextmanager
-def _time_limit(item: pytest.Item) -> Iterator[None]:
-    """End what runs inside with a failure when its time is up; processes are ended on the way out."""
+def _seconds(item: pytest.Item) -> int:
     marker = item.get_closest_marker("time_limit")
-    seconds = int(marker.args[0]) if marker else DEFAULT_SECONDS
+    return int(marker.args[0]) if marker else DEFAULT_SECONDS
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """End what runs inside with a failure when its time is up; processes are ended on the way out."""
 
     def expire(signum: int, frame: FrameType | None) -> None:
-        pytest.fail(f"not done within {seconds} s", pytrace=True)
+        pytest.fail(f"not done within {seconds} s")
 
     previous = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(seconds)
+    outer = signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+        signal.alarm(outer)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,12 @@
 """A machine with systemd, sshd and Nix, in the state of a freshly installed NixOS.
 
-A machine is a systemd-nspawn container on an overlay of the base image, with a network of its own
-(10.77.N.0/24; whoever holds N's lock may use it) and root login by key. One helper process per machine, the
-*keeper*, owns the lock, the overlay and the container. It ends the container when a pipe from us closes, thus
-also when the test run is killed; it is the first process of a PID and mount namespace, so that the kernel ends
-and unmounts whatever is left when it is gone.
+A machine is a container (see `container.py`) on an overlay of the base image, with a network of its own
+(10.77.N.0/24, we are .1 and the machine .2) and root login by key.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 import socket
 import subprocess
@@ -21,42 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelinegen import process
+from tests.lab.container import container, free_number, link
 from tests.lab.machine import FLEET, Result, run
 
 BOOT_SECONDS = 60.0
-STOP_SECONDS = 15.0
-LOCKS = Path("/run/lock/pipelinegen-lab")
-"""One lock file per network number N: for 10.77.N.0/24 and all that is named lab-N."""
-
-_KEEPER = r"""
-set -eu
-folder=$1 machine=$2 hostname=$3 base=$4
-exec 3<&0 < /dev/null
-
-# Every machine's systemd manages a control group of its own, or two of them would end each other's processes.
-for tree in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-  [ -e "$tree/cgroup.procs" ] || continue
-  mkdir -p "$tree/$machine"
-  echo $$ > "$tree/$machine/cgroup.procs"
-done
-
-# Where no overlay can be mounted (the folder lies on another overlay), a copy does.
-if ! mount -t overlay overlay -o "lowerdir=$base,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
-then
-  cp -a --reflink=auto "$base/." "$folder/root/"
-  cp -a "$folder/upper/." "$folder/root/"
-fi
-
-systemd-nspawn --quiet --directory="$folder/root" --machine="$machine" --hostname="$hostname" --boot \
-  --network-veth --register=no --keep-unit --link-journal=no --resolv-conf=off --timezone=off \
-  3<&- &
-container=$!
-{ cat <&3 > /dev/null; kill -TERM $container; sleep 10; kill -KILL $container; } 2> /dev/null &
-wait $container || echo "systemd-nspawn ended with $?"
-"""
-"""Arguments: folder, machine, host name, base image. Runs until its standard input closes or the machine ends."""
-
-_NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 _SSHD_CONFIG = """\
 HostKey /etc/ssh/ssh_host_ed25519_key
@@ -138,9 +101,7 @@ class Host:
         """What makes Nix's own ssh reach the machine."""
         return {"NIX_SSHOPTS": process.quote(self.ssh_options)}
 
-    def ssh(
-        self, command: str, *, stdin: bytes | None = None, timeout: float = 30, check: bool = True
-    ) -> Result:
+    def ssh(self, command: str, *, stdin: bytes | None = None, timeout: float = 30, check: bool = True) -> Result:
         """Run a shell command line on the machine, as root; see `machine.run`."""
         argv = ["ssh", *self.ssh_options, f"root@{self.address}", command]
         return run(argv, stdin=stdin, timeout=timeout, check=check)
@@ -168,11 +129,11 @@ class Host:
 
     def cut_network(self) -> None:
         """Take the cable out. Nothing is told to either side."""
-        run(["ip", "link", "set", _link(self.number), "down"])
+        run(["ip", "link", "set", link(self.number), "down"])
 
     def restore_network(self) -> None:
         """Put the cable in again."""
-        run(["ip", "link", "set", _link(self.number), "up"])
+        run(["ip", "link", "set", link(self.number), "up"])
 
     @contextlib.contextmanager
     def network_cut(self) -> Iterator[None]:
@@ -206,10 +167,10 @@ def running_host(
         AssertionError: it did not come up; with its console's last lines.
     """
     folder.mkdir(parents=True)
-    with _free_number() as (number, lock):
+    with free_number() as (number, lock):
         host = Host(name, number, folder / "id_ed25519", folder / "known_hosts")
         _prepare(host, folder, trusted_keys, substituters)
-        with _container(host, folder, base_image, lock) as keeper:
+        with container(number, lock, folder, name, base_image) as keeper:
             _connect(host, folder, keeper)
             yield Host(**{**host.__dict__, "initial_system": _install(host)})
 
@@ -218,26 +179,6 @@ def known_hosts(hosts: Sequence[Host], file: Path) -> Path:
     """One known_hosts file for several machines."""
     file.write_text("".join(host.known_hosts.read_text() for host in hosts))
     return file
-
-
-def _link(number: int) -> str:
-    return f"ve-lab-{number}"
-
-
-@contextlib.contextmanager
-def _free_number() -> Iterator[tuple[int, int]]:
-    """A network number that no other machine of any test run uses, and the descriptor of its lock."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 255):
-        with (LOCKS / str(number)).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            _remove_cgroups(number)  # of a machine whose test run was killed
-            yield number, lock.fileno()
-            return
-    raise AssertionError("254 machines are running")
 
 
 def _prepare(host: Host, folder: Path, trusted_keys: Sequence[str], substituters: Sequence[str]) -> None:
@@ -255,9 +196,7 @@ def _prepare(host: Host, folder: Path, trusted_keys: Sequence[str], substituters
     files = {
         "ssh/sshd_config.d/lab.conf": _SSHD_CONFIG,
         "systemd/network/10-lab.network": _NETWORK.format(address=host.address, gateway=host.gateway),
-        "nix/nix.conf": _NIX_CONFIG.format(
-            substituters=" ".join(substituters), keys=" ".join(trusted_keys)
-        ),
+        "nix/nix.conf": _NIX_CONFIG.format(substituters=" ".join(substituters), keys=" ".join(trusted_keys)),
         "hostname": host.name + "\n",
         "NIXOS": "",
     }
@@ -279,55 +218,13 @@ def _prepare(host: Host, folder: Path, trusted_keys: Sequence[str], substituters
     shutil.copy(Path(__file__).with_name("initial-system.nix"), root / "initial" / "default.nix")
 
 
-@contextlib.contextmanager
-def _container(
-    host: Host, folder: Path, base_image: Path, lock: int
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The keeper with its container; both are gone afterwards."""
-    alive, ours = os.pipe()
-    # A number that the keeper's shell does not use itself.
-    held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 20)
-    arguments = [str(folder), f"lab-{host.number}", host.name, str(base_image)]
-    try:
-        with (folder / "console.log").open("wb") as console:
-            keeper = subprocess.Popen(
-                ["unshare", *_NAMESPACES, "sh", "-c", _KEEPER, "keeper", *arguments],
-                stdin=alive,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                pass_fds=(held,),
-                start_new_session=True,  # Ctrl-C is for us; the keeper hears of it through its pipe
-            )
-    finally:
-        os.close(alive)
-        os.close(held)
-    try:
-        yield keeper
-    finally:
-        os.close(ours)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            keeper.wait(timeout=STOP_SECONDS)
-        keeper.kill()
-        keeper.wait()
-        _remove_cgroups(host.number)
-
-
-def _remove_cgroups(number: int) -> None:
-    """Remove what was made of control groups for a machine that is gone."""
-    for tree in ("systemd", "unified", "."):
-        top = Path("/sys/fs/cgroup", tree, f"lab-{number}")
-        if top.is_dir():
-            for folder in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
-                folder.rmdir()
-
-
 def _connect(host: Host, folder: Path, keeper: subprocess.Popen[bytes]) -> None:
     """Give our end of the cable its address and wait until the machine has booted."""
     end = time.monotonic() + BOOT_SECONDS
     linked = False
     while time.monotonic() < end and keeper.poll() is None:
-        if not linked and Path(f"/sys/class/net/{_link(host.number)}").exists():
-            run(["ip", "addr", "add", f"{host.gateway}/24", "dev", _link(host.number)])
+        if not linked and Path(f"/sys/class/net/{link(host.number)}").exists():
+            run(["ip", "addr", "add", f"{host.gateway}/24", "dev", link(host.number)])
             host.restore_network()
             linked = True
         if linked and _answers(host.address):

@@ -54,9 +54,7 @@ def run(
             argv, env=env, cwd=cwd, stdin=stdin, timeout=timeout, allowed="any", on_line=errors.append
         )
     except TransientError as error:
-        raise AssertionError(
-            "\n".join([f"{error.message}: {process.quote(argv)}", *errors])
-        ) from error
+        raise AssertionError("\n".join([f"{error.message}: {process.quote(argv)}", *errors])) from error
     result = Result(completed.returncode, completed.text, "".join(line + "\n" for line in errors))
     if check:
         assert result.returncode == 0, f"{process.quote(argv)}\n{result.output}"

@@ -1,9 +1,8 @@
 """Runs a child pipeline for real, with gitlab-ci-local and its shell executor.
 
 What differs from GitLab, so that a test does not claim too much: `retry`, `timeout`, `resource_group`,
-`environment` and `needs` on another pipeline are ignored, a job killed by a signal counts as passed, a batch
-of jobs ends before the next one starts, and PATH in a job comes from a login shell. Each job gets a copy of
-the checkout of its own; artifacts travel as in GitLab.
+`environment` and `needs` on another pipeline are ignored, and a batch of jobs ends before the next one starts.
+Each job gets a copy of the checkout of its own, and artifacts travel as in GitLab. Jobs see PATH, HOME and LANG of the runner and nothing else of our environment.
 """
 
 from __future__ import annotations
@@ -115,17 +114,13 @@ class Runner:
         self.home.mkdir(parents=True, exist_ok=True)
         listed = run([*self.command, *options, "--list-json"], env=environment, cwd=checkout)
         jobs: list[dict[str, Any]] = json.loads(listed.stdout[listed.stdout.index("[\n") :])
-        ended = run(
-            [*self.command, *options], env=environment, cwd=checkout, timeout=timeout, check=False
-        )
+        ended = run([*self.command, *options], env=environment, cwd=checkout, timeout=timeout, check=False)
         verdicts = _verdicts(ended.stdout, [str(job["name"]) for job in jobs])
         failed = "failed" in verdicts.values()
         # Its own exit code must agree with what was read from its table; else it broke in the middle.
         assert verdicts, f"the runner ran no job\n{ended.output}"
         assert (ended.returncode != 0) == failed, f"the runner failed, no job did\n{ended.output}"
-        results = {
-            str(job["name"]): _result(state, str(job["name"]), str(job["stage"]), verdicts) for job in jobs
-        }
+        results = {str(job["name"]): _result(state, str(job["name"]), str(job["stage"]), verdicts) for job in jobs}
         for name, stage in waiting.items():
             results[name] = _result(state, name, stage, {})
         return PipelineResult(results, passed=not failed, output=ended.output)

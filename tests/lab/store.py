@@ -111,9 +111,7 @@ class PrivateStore:
         logs = self.folder / "nix" / "var" / "log" / "nix" / "drvs"
         # Nix splits the name after its second character, and compresses the log unless told otherwise.
         return tuple(
-            sorted(
-                f"/nix/store/{log.parent.name}{log.name.removesuffix('.bz2')}" for log in logs.glob("??/*.drv*")
-            )
+            sorted(f"/nix/store/{log.parent.name}{log.name.removesuffix('.bz2')}" for log in logs.glob("??/*.drv*"))
         )
 
 
@@ -155,10 +153,13 @@ class SigningKey:
     @classmethod
     def generate(cls, secret_file: Path, name: str = "lab-1") -> SigningKey:
         """Make a new pair; the secret one goes to `secret_file`, readable for us alone."""
-        command = ["nix-store", "--generate-binary-cache-key", name, secret_file, f"{secret_file}.public"]
-        run(command, env={**os.environ, **_environment(None)})
+        public_file = f"{secret_file}.public"
+        run(
+            ["nix-store", "--generate-binary-cache-key", name, str(secret_file), public_file],
+            env={**os.environ, **_environment(None)},
+        )
         secret_file.chmod(0o600)
-        return cls(secret_file, Path(f"{secret_file}.public").read_text().strip())
+        return cls(secret_file, Path(public_file).read_text().strip())
 
 
 def names(derivations: Sequence[str] | Counter[str] | set[str]) -> list[str]:

@@ -49,7 +49,7 @@ def derivations(store: PrivateStore, folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("file", "old", "new", "unchanged"),
     [
-        ("pkgs/libdisk.nix", "/tmp", "/var/tmp", {
+        ("pkgs/libdisk.nix", "/database", "/data", {
             "api", "api-answers", "cli", "cli-counts", "default", "formatter", "hello 2.0", "libhttp", "shell",
             "web1", "web2", "website", "website-answers",
         }),
@@ -110,8 +110,7 @@ def test_the_manual_is_in_no_closure_and_systems_are_never_substituted_by_nix(
     project = new_project(tmp_path / "project")
     store.run("nix", "build", "--no-link", *BUILT, cwd=project.folder)
     systems = [
-        store.run("nix", "eval", "--raw", f"{attribute}.outPath", cwd=project.folder).stdout
-        for attribute in BUILT[-3:]
+        store.run("nix", "eval", "--raw", f"{attribute}.outPath", cwd=project.folder).stdout for attribute in BUILT[-3:]
     ]
     closure = store.run("nix-store", "-qR", *systems).stdout
     assert "-fleet-1.0\n" in closure

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.lab.conftest import MakeHost
+from tests.lab.conftest import MakeHost, time_limit
 from tests.lab.host import Host
 from tests.lab.machine import OTHER_NIX, REPOSITORY, Lab
 from tests.lab.repo import new_project
@@ -26,12 +27,17 @@ TOPLEVEL = ".#nixosConfigurations.web1.config.system.build.toplevel"
 
 
 def run_child(
-    runner: Runner, folder: Path, child: dict[str, object], *, manual: tuple[str, ...] = (), **more: str
+    runner: Runner,
+    folder: Path,
+    child: Mapping[str, object],
+    *,
+    manual: tuple[str, ...] = (),
+    more: Mapping[str, str] | None = None,
 ) -> PipelineResult:
-    """Run a pipeline, given as data, on a clone of the fleet."""
+    """Run a pipeline, given as data, on a clone of the fleet; `more` variables besides those of a push."""
     project = new_project(folder / "project")
-    (folder / "child.yml").write_text(yaml.safe_dump(child, sort_keys=False))
-    variables = {**push_variables(branch="main", commit=project.head), **more}
+    (folder / "child.yml").write_text(yaml.safe_dump(dict(child), sort_keys=False))
+    variables = {**push_variables(branch="main", commit=project.head), **(more or {})}
     checkout = project.clone(folder / "checkout")
     return runner.run_pipeline(folder / "child.yml", checkout, variables=variables, manual=manual)
 
@@ -45,6 +51,13 @@ def job_nix_for(folder: Path, command: str) -> Path:
     return folder / "job-nix"
 
 
+def test_a_test_that_hangs_is_ended() -> None:
+    started = time.monotonic()
+    with pytest.raises(pytest.fail.Exception, match="not done within 1 s"), time_limit(1):
+        time.sleep(30)
+    assert time.monotonic() - started < 10
+
+
 # --- stores
 
 
@@ -54,10 +67,14 @@ def test_two_jobs_have_a_store_each_and_what_each_builds_is_counted(runner: Runn
     child = {
         "stages": ["build", "test"],
         "first": {"stage": "build", "script": [f"{job_nix} .#libhttp"]},
-        "second job": {"stage": "test", "needs": ["first"], "script": [f"{job_nix} .#website"]},
+        "second job": {
+            "stage": "test",
+            "needs": ["first", {"pipeline": "$PARENT_PIPELINE_ID", "job": "inspect"}],
+            "script": [f"{job_nix} .#website"],
+        },
     }
     stores = JobStores(tmp_path / "stores")
-    result = run_child(runner, tmp_path, child, **stores.variables)
+    result = run_child(runner, tmp_path, child, more=stores.variables)
     assert result.passed, result.describe()
     assert stores.jobs() == ("first", "second job")
     assert "empty" in result.jobs["first"].log
@@ -161,7 +178,7 @@ def test_a_manual_job_runs_when_somebody_starts_it(runner: Runner, tmp_path: Pat
 
 def test_variables_reach_the_jobs_as_they_are(runner: Runner, tmp_path: Path) -> None:
     child = {"job": {"script": ['printf "<%s>\\n" "$WORD" "$CI_COMMIT_REF_PROTECTED" "$CI_COMMIT_BRANCH"']}}
-    result = run_child(runner, tmp_path, child, WORD="a $HOME $$ 'b' \"c\"; d")
+    result = run_child(runner, tmp_path, child, more={"WORD": "a $HOME $$ 'b' \"c\"; d"})
     log = result.jobs["job"].log
     assert "<a $HOME $$ 'b' \"c\"; d>" in log
     assert "<true>" in log

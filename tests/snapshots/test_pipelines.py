@@ -157,7 +157,10 @@ def test_hosts_that_are_never_deployed_or_have_their_system(pipeline: SnapshotAs
 
 
 def test_related_gate(pipeline: SnapshotAssertion) -> None:
-    made = fleet(tool=False)
+    made = Fleet()
+    system = made.drv("nixos-system-web1")
+    made.host("web1", system)
+    made.check("hello-runs", made.drv("hello-runs"))
     made.check("other", made.drv("other"))
     made.failure("packages", "x86_64-linux", "broken")
     hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.*.hello-*"]}}

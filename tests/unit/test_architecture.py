@@ -21,6 +21,7 @@ BASE = {
     "console",
     "errors",
     "files",
+    "interrupts",
     "job_names",
     "nix",
     "process",
@@ -42,18 +43,21 @@ ARROWS = {
 WORLD = {
     "subprocess": {"process.py"},
     "random": set(),
-    "secrets": {"inventory/worker.py"},
+    "secrets": {"inventory/worker.py", "run/activate.py"},
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""
 
 READS_ENVIRONMENT = {"cli/session.py", "console.py", "process.py", "secret_files.py"}
 
-PURE = sorted(
-    path.relative_to(PACKAGE).as_posix()
-    for folder in ("plan", "pipeline", "report")
-    for path in (PACKAGE / folder).rglob("*.py")
-) + ["attrpath.py", "changes/compare.py", "changes/model.py", "cache/model.py", "cache/trust.py", "inventory/model.py"]
+PURE_FOLDERS = ("plan", "pipeline", "report")
+PURE = [
+    *sorted(
+        path.relative_to(PACKAGE).as_posix() for folder in PURE_FOLDERS for path in (PACKAGE / folder).rglob("*.py")
+    ),
+    *("attrpath.py", "changes/compare.py", "changes/model.py", "cache/model.py", "cache/trust.py"),
+    *("inventory/aterm.py", "inventory/model.py", "run/names.py"),
+]
 
 
 def relative(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,7 @@ Clone = Callable[..., Repository]
 
 
 @pytest.fixture
-def clone(project: Project, tmp_path: Path) -> Iterator[Clone]:
+def clone(project: Project, tmp_path: Path) -> Clone:
     """Clone as a runner does: `clone(commit, depth=20, branch=None, server=project.server)`."""
 
     def make(at: str, *, depth: int | None = 20, branch: str | None = None, server: Path | None = None) -> Repository:

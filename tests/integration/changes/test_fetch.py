@@ -240,10 +240,14 @@ class TestLogin:
         url, seen = https_like_server
         source = url_source(f"{url}/server.git", like=f"{url}/fork")
         assert source is not None
-        fetcher = Fetcher(clone(project.feature[-1], server=project.fork), enabled=True)
+        repo = clone(project.feature[-1], server=project.fork)
+        kept = repo.top / "stored"
+        git(repo.top, "config", "credential.helper", f"store --file={kept}")
+        fetcher = Fetcher(repo, enabled=True)
         assert fetcher.tip("refs/heads/main", source) == project.main[-1], fetcher.troubles
         assert seen[:2] == [None, f"gitlab-ci-token:{TOKEN}"]
         assert TOKEN not in caplog.text
+        assert not kept.exists(), "a helper of the user must not be given the token to keep"
 
     def test_another_server_is_not_given_the_token_and_asks_nobody(
         self,

@@ -204,6 +204,7 @@ class TestChangedFiles:
 
     def test_a_moved_submodule_is_one_path(self, folder: Path) -> None:
         base = commit(folder, {"a": "1"})
+        (folder / "modules/lib").mkdir(parents=True)
         git(folder, "update-index", "--add", "--cacheinfo", f"160000,{base},modules/lib")
         git(folder, "commit", "--quiet", "--message", "add a submodule")
         added = git(folder, "rev-parse", "HEAD")

@@ -11,7 +11,7 @@ from tests.factory import Fleet
 
 
 def caches(**held: Answers) -> to_build.Ask:
-    def ask(paths: Iterable[str]) -> Availability:  # noqa: ARG001
+    def ask(paths: Iterable[str]) -> Availability:
         return Availability(caches=dict(held), trusted=tuple(held))
 
     return ask

@@ -1,0 +1,217 @@
+"""Looking before leaping: everything that speaks against a deployment, all at once, with nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelinegen import nix
+from pipelinegen.config import HostConfig
+from pipelinegen.errors import CommandError
+from pipelinegen.run.ssh import Target, UnreachableError
+from pipelinegen.values import Value
+
+PROFILE = "/nix/var/nix/profiles/system"
+RUNTIME = "/run/pipelinegen"
+"""On the host: our lock, and a folder per activation."""
+
+_WHO = """\
+echo "uid=$(id -u)"
+if [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; then echo root=yes; fi
+if [ -d /run/systemd/system ]; then echo systemd=yes; fi
+if [ -e /etc/NIXOS ] || [ -e /run/current-system ]; then echo nixos=yes; fi
+version=$(nix-store --version 2> /dev/null) && echo "nix=${version##* }"
+echo "hostname=$(uname -n)"
+"""
+
+STATE = f"""\
+say() {{ printf '%s=%s\\n' "$1" "$2"; }}
+link() {{ if [ -e "$2" ]; then say "$1" "$(readlink -f "$2")"; fi; }}
+link running /run/current-system
+link booted /run/booted-system
+link profile {PROFILE}
+say boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+say state "$(systemctl is-system-running 2> /dev/null || true)"
+say jobs "$(systemctl list-jobs --no-legend 2> /dev/null | wc -l)"
+systemctl list-units --failed --plain --no-legend --full 2> /dev/null | while read -r unit _; do
+  say failed "$unit"
+done
+"""
+"""What the host runs; read before and after, each time over a fresh connection."""
+
+_ROOM = f"""\
+df -Pk /nix/store | {{ read -r _; read -r _ _ _ free _; echo "free_kb=$free"; }}
+if command -v flock > /dev/null; then
+  for lock in /run/nixos/switch-to-configuration.lock {RUNTIME}/lock; do
+    if [ -e "$lock" ] && ! flock -n "$lock" true; then echo "locked=$lock"; fi
+  done
+fi
+"""
+
+_INVALID = "xargs nix-store --check-validity --print-invalid << 'END'\n{paths}\nEND\n"
+
+_PING = """\
+settings=$(nix --extra-experimental-features 'nix-command' config show 2> /dev/null ||
+  nix --extra-experimental-features 'nix-command' show-config)
+printf '%s\\n' "$settings" | while IFS= read -r line; do
+  case $line in
+    'substituters = '*)
+      for url in ${line#substituters = }; do
+        timeout 20 nix --extra-experimental-features 'nix-command' store ping --store "$url" > /dev/null 2>&1 ||
+          printf 'unreachable=%s\\n' "$url"
+      done
+      ;;
+  esac
+done
+"""
+
+
+class HostState(Value):
+    """What a host runs.
+
+    Attributes:
+        running: the system that runs now, by its store path; null where there is none.
+        booted: the one it was booted with.
+        profile: the one the next boot takes.
+        boot_id: changes with every boot.
+        state: what `systemctl is-system-running` says.
+        pending: jobs of systemd that have not ended.
+        failed: names of failed units, sorted.
+    """
+
+    running: str | None = None
+    booted: str | None = None
+    profile: str | None = None
+    boot_id: str = ""
+    state: str = ""
+    pending: int = 0
+    failed: tuple[str, ...] = ()
+
+    def runs(self, system: str) -> bool:
+        """Whether `system` runs now and is what the next boot takes."""
+        return self.running == system and self.profile == system
+
+
+@dataclass
+class Findings:
+    """What the pre-flight found.
+
+    Attributes:
+        refusals: why the deployment must not begin.
+        warnings: what a person should know.
+        locked: whether another deployment or switch is going on.
+        hints: what to do about refusals.
+    """
+
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    locked: bool = False
+
+
+def look(target: Target, findings: Findings) -> HostState | None:
+    """Ask the host who we are there and what it runs; null (and refusals) when that cannot be asked."""
+    try:
+        who = _records(target.run(_WHO).text)
+    except UnreachableError as error:
+        findings.refusals.append(": ".join(part for part in (error.message, error.why) if part))
+        if error.hint:
+            findings.hints.append(error.hint)
+        return None
+    except CommandError as error:
+        findings.refusals.append(f"{target.login} does not run a shell script: {error.message}")
+        return None
+    if "root" not in who:
+        findings.refusals.append(f"{target.user} may not use sudo without a password on {target.address}")
+        findings.hints.append(f"in the host's configuration: sudo for {target.user} with NOPASSWD, or user = root")
+    for key, what in (
+        ("systemd", "systemd does not run there"),
+        ("nixos", "it is no NixOS (no /etc/NIXOS, no /run/current-system)"),
+        ("nix", "nix-store is not on the PATH of ssh commands there"),
+    ):
+        if key not in who:
+            findings.refusals.append(f"{target.address} cannot be deployed to: {what}")
+    if findings.refusals:
+        return None
+    return read_state(target)
+
+
+def read_state(target: Target) -> HostState:
+    """What the host runs now, asked over a fresh connection.
+
+    Raises:
+        UnreachableError: it does not answer.
+        CommandError: it answers, but not this.
+    """
+    records = _records(target.run(STATE, root=True).text)
+
+    def one(key: str) -> str | None:
+        return next(iter(records.get(key, ())), None) or None
+
+    return HostState(
+        running=one("running"),
+        booted=one("booted"),
+        profile=one("profile"),
+        boot_id=one("boot_id") or "",
+        state=one("state") or "",
+        pending=int(one("jobs") or 0),
+        failed=tuple(sorted(set(records.get("failed", ())))),
+    )
+
+
+def check_system(system: str, findings: Findings) -> None:
+    """Whether a path of the local store is a system that can be switched to."""
+    if not (Path(system) / "bin" / "switch-to-configuration").exists():
+        findings.refusals.append(f"{system} is no NixOS system: it has no bin/switch-to-configuration")
+
+
+def check_room(target: Target, host: HostConfig, system: str, findings: Findings) -> int:
+    """Whether the host is free to switch and has room for what it lacks of `system`; bytes it lacks."""
+    records = _records(target.run(_ROOM, root=True).text)
+    for lock in records.get("locked", ()):
+        findings.locked = True
+        findings.refusals.append(f"another deployment or switch is going on there ({lock} is held)")
+    missing = missing_on(target, nix.requisites([system]))
+    needed = sum(nix.path_sizes(missing).values())
+    free = int(next(iter(records.get("free_kb", ("0",))))) * 1024
+    left = host.min_free_mb * 1024 * 1024
+    if free < needed + left:
+        findings.refusals.append(
+            f"/nix/store on {target.address} has {_mib(free)} MiB free, but {_mib(needed)} MiB are to be copied and "
+            f"{host.min_free_mb} MiB are to be left free"
+        )
+        findings.hints.append("nix-collect-garbage there, or lower min_free_mb")
+    return needed
+
+
+def check_caches(target: Target, findings: Findings) -> None:
+    """Which of the caches it knows the host cannot reach: a warning, since all can be copied from here."""
+    try:
+        records = _records(target.run(_PING, timeout=120).text)
+    except (CommandError, UnreachableError) as error:
+        findings.warnings.append(f"{target.address} does not say which caches it reaches: {error.message}")
+        return
+    findings.warnings += [f"{target.address} cannot reach its cache {url}" for url in records.get("unreachable", ())]
+
+
+def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
+    """Which store paths the host does not have.
+
+    Raises:
+        UnreachableError, CommandError: it cannot be asked.
+    """
+    return target.run(_INVALID.format(paths="\n".join(paths)), root=True, timeout=300).text.split()
+
+
+def _records(text: str) -> dict[str, list[str]]:
+    records: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            records.setdefault(key, []).append(value)
+    return records
+
+
+def _mib(size: int) -> int:
+    return -(-size // (1024 * 1024))

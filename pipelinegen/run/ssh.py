@@ -1,0 +1,194 @@
+"""The one way to a host: ssh without questions, with a known host key, each command on a fresh connection.
+
+Scripts travel on standard input and run in a POSIX shell, so that nothing depends on how the user's login
+shell quotes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelinegen import interrupts, process, secret_files
+from pipelinegen.config import HostConfig
+from pipelinegen.console import clean
+from pipelinegen.errors import CommandError, ConfigError, TransientError
+
+LOST = 255
+"""What ssh itself exits with when there is no connection; our scripts never do."""
+
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
+
+_ENVELOPE = """\
+set -eu
+PATH=${{PATH:-/usr/bin:/bin}}:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin
+PATH=$PATH:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+main() {{
+{script}
+}}
+main {arguments} < /dev/null
+"""
+"""A command in the script that reads its standard input must not eat the rest of the script."""
+
+
+class UnreachableError(TransientError):
+    """The host could not be asked: no connection, or it was lost. What ran there may still run."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how to log in.
+
+    Attributes:
+        address, user, port: as in the configuration.
+        key_file: private key, readable for us alone; null leaves it to the user's ssh configuration.
+        known_hosts: the only host keys that are believed; null leaves it to the user's files.
+    """
+
+    address: str
+    user: str = "root"
+    port: int = 22
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+
+    @property
+    def login(self) -> str:
+        """`user@address`."""
+        return f"{self.user}@{self.address}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """ssh's options. An old connection must not prove that a new one is possible: no ControlMaster."""
+        settings = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UpdateHostKeys": "no",
+            "ControlMaster": "no",
+            "ControlPath": "none",
+            "ConnectTimeout": "10",
+            "ServerAliveInterval": "5",
+            "ServerAliveCountMax": "3",
+            "ForwardAgent": "no",
+            "LogLevel": "ERROR",
+        }
+        if self.key_file is not None:
+            settings |= {"IdentityFile": str(self.key_file), "IdentitiesOnly": "yes"}
+        if self.known_hosts is not None:
+            settings |= {"UserKnownHostsFile": str(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
+        pairs = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        return ("-T", "-p", str(self.port), *pairs)
+
+    def command(self, *, root: bool = False) -> list[str]:
+        """The ssh command that reads a script from its standard input; with `sudo -n` where that is needed."""
+        sudo = ["sudo", "-n", "--"] if root and self.user != "root" else []
+        return ["ssh", *self.options, "--", self.login, *sudo, "sh", "-s"]
+
+    @property
+    def store_url(self) -> str:
+        """The host's store, for `nix copy --to` with `nix_environment`."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"ssh-ng://{self.user}@{address}"
+
+    @property
+    def nix_environment(self) -> dict[str, str]:
+        """Our environment, with what makes Nix's own ssh do as ours. Nix splits the variable at spaces."""
+        return process.environment(extra={"NIX_SSHOPTS": " ".join(self.options)})
+
+    def run(
+        self,
+        script: str,
+        *arguments: str,
+        root: bool = False,
+        allowed: Sequence[int] = (0,),
+        timeout: float = 60,
+        on_line: Callable[[str], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
+    ) -> process.Completed:
+        """Run a POSIX shell script on the host, over a connection of its own.
+
+        Args:
+            script: shell lines; `$1` and on are `arguments`. `set -eu` holds.
+            root: as root, by `sudo -n` where the user is another.
+            allowed: exit codes that are no error.
+            timeout: seconds for everything.
+
+        Raises:
+            UnreachableError: no connection, or it was lost, or `timeout` passed.
+            CommandError: the script ended with another code.
+        """
+        text = _ENVELOPE.format(script=script, arguments=shlex.join(arguments))
+        try:
+            completed = process.run(
+                self.command(root=root),
+                stdin=text.encode(),
+                allowed="any",
+                timeout=timeout,
+                on_line=on_line,
+                on_idle=on_idle,
+            )
+        except TransientError as error:
+            raise UnreachableError(f"{self.login} does not answer", why=error.message) from error
+        if completed.returncode == LOST:
+            said = [clean(line, colour=False) for line in completed.stderr_tail if line.strip()]
+            raise UnreachableError(
+                f"{self.login} cannot be reached", why="\n".join(said[-3:]) or None, hint=_hint("\n".join(said))
+            )
+        if completed.returncode not in allowed:
+            raise CommandError(
+                f"a command on {self.address} failed with exit code {completed.returncode}",
+                command=process.quote(self.command(root=root)),
+                returncode=completed.returncode,
+                stderr_tail=completed.stderr_tail,
+            )
+        return completed
+
+
+def _hint(said: str) -> str | None:
+    if "HOST IDENTIFICATION HAS CHANGED" in said or "Host key verification failed" in said:
+        return "the host's key is not in known_hosts_file; compare it with `ssh-keyscan HOST`, then add that line"
+    if "Permission denied" in said:
+        return "the host does not accept this key for this user (ssh_key_file, user)"
+    return None
+
+
+@contextlib.contextmanager
+def connection(host: HostConfig, *, where: str) -> Iterator[Target]:
+    """How to reach a configured host, with private copies of the key and the host keys meanwhile.
+
+    GitLab writes file variables readable for everybody and often without a last newline; ssh refuses both.
+
+    Raises:
+        ConfigError: the address is none.
+        CredentialsError: a key file is missing.
+    """
+    address = host.address.removeprefix("[").removesuffix("]")
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"{host.address!r} is no host name or address", where=where)
+    key = secret_files.resolve_optional(host.ssh_key_file, purpose="SSH key")
+    known_hosts = secret_files.resolve_optional(host.known_hosts_file, purpose="known_hosts file")
+    with tempfile.TemporaryDirectory(prefix="pipelinegen-ssh-") as name:
+        folder = Path(name)
+        yield Target(
+            address=address,
+            user=host.user,
+            port=host.port,
+            key_file=_private_copy(key, folder / "key") if key else None,
+            known_hosts=_private_copy(known_hosts, folder / "known_hosts") if known_hosts else None,
+        )
+
+
+def _private_copy(source: Path, copy: Path) -> Path:
+    data = source.read_bytes().replace(b"\r\n", b"\n")
+    with interrupts.held():
+        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data if data.endswith(b"\n") else data + b"\n")
+    return copy

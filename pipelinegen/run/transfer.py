@@ -1,0 +1,98 @@
+"""Bringing a system's closure to a host: the host fetches what it can itself, the rest is copied."""
+
+from __future__ import annotations
+
+from pipelinegen import nix
+from pipelinegen.config import HostConfig
+from pipelinegen.console import Console, clean
+from pipelinegen.errors import CommandError, DeployError, DeployOutcome
+from pipelinegen.run.heartbeat import LineLog
+from pipelinegen.run.preflight import missing_on
+from pipelinegen.run.ssh import Target, UnreachableError
+
+ROOTS = "/nix/var/nix/gcroots"
+
+_ROOT = f"""\
+ln -sfn "$1" {ROOTS}/pipelinegen-new
+if [ -n "$2" ]; then ln -sfn "$2" {ROOTS}/pipelinegen-previous; fi
+"""
+_UNROOT = f"rm -f {ROOTS}/pipelinegen-new {ROOTS}/pipelinegen-previous"
+
+_FETCH = """\
+nix-store --realise "$1" --option narinfo-cache-negative-ttl 0 --option connect-timeout 15 > /dev/null
+"""
+
+FETCH_TIMEOUT = 3600.0
+
+
+def keep(target: Target, system: str, previous: str | None) -> None:
+    """Keep both systems from the host's garbage collector; the new one before it is there.
+
+    Raises:
+        UnreachableError, CommandError: that was not possible.
+    """
+    target.run(_ROOT, system, previous or "", root=True)
+
+
+def release(target: Target, console: Console) -> None:
+    """Take back what `keep` did; the profile keeps systems from now on."""
+    try:
+        target.run(_UNROOT, root=True)
+    except (UnreachableError, CommandError) as error:
+        console.warn(f"{ROOTS}/pipelinegen-* stay on {target.address}: {error.message}")
+
+
+def transfer(target: Target, host: HostConfig, system: str, console: Console) -> None:
+    """Make `system` (which is in the local store) valid in the host's store.
+
+    Raises:
+        DeployError: REFUSED, since the host still runs what it ran.
+    """
+    try:
+        if host.substitute:
+            _let_fetch(target, system, console)
+        missing = missing_on(target, nix.requisites([system]))
+    except (UnreachableError, CommandError) as error:
+        raise refused("the host cannot be asked what it has", error) from error
+    if not missing:
+        return
+    console.say(f"copying {len(missing)} paths to {target.address}")
+    lines = LineLog(console, f"copying to {target.address}")
+    try:
+        nix.copy(
+            [system],
+            to=target.store_url,
+            substitute_on_destination=host.substitute,
+            env=target.nix_environment,
+            on_line=lines.line,
+            on_idle=lines.idle,
+        )
+    except CommandError as error:
+        raise refused("the system could not be copied to the host", error) from error
+
+
+def _let_fetch(target: Target, system: str, console: Console) -> None:
+    """What the host's own caches have need not travel through here. That they have not all is no failure."""
+    lines = LineLog(console, f"waiting for {target.address} to fetch from its caches")
+    try:
+        target.run(_FETCH, system, root=True, timeout=FETCH_TIMEOUT, on_line=lambda _: None, on_idle=lines.idle)
+    except CommandError:
+        console.say(f"{target.address} cannot fetch all of it from the caches it knows; the rest is copied")
+
+
+def refused(message: str, error: CommandError | UnreachableError) -> DeployError:
+    """An error before anything on the host was changed."""
+    said = list(error.stderr_tail) if isinstance(error, CommandError) else [error.why or ""]
+    text = "\n".join(clean(line, colour=False) for line in said if line.strip())
+    return DeployError(message, outcome=DeployOutcome.REFUSED, why=text or error.message, hint=_hint(text))
+
+
+def _hint(text: str) -> str | None:
+    if "signature" in text:
+        return (
+            "the host accepts only signed paths from this user: sign the cache it fetches from, deploy as root, "
+            "or add the user to trusted-users there"
+        )
+    if "No space left" in text:
+        return "nix-collect-garbage there"
+    return None

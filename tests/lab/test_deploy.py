@@ -1,0 +1,243 @@
+"""`run deploy` against real machines: success, nothing to do, and every way back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipelinegen.errors import DeployOutcome
+from tests.lab.conftest import MakeHost
+from tests.lab.host import Host
+from tests.lab.machine import FLEET, Result, run
+from tests.lab.store import PrivateStore, SigningKey
+
+pytestmark = [pytest.mark.lab, pytest.mark.nix]
+
+SYSTEMS = Path(__file__).with_name("systems.nix")
+
+
+@dataclass
+class Deployer:
+    """A job's store, a machine, and a configuration that names it `web1`."""
+
+    store: PrivateStore
+    host: Host
+    folder: Path
+
+    def build(self, system: str) -> str:
+        """Store path of a system of `systems.nix`, built in the job's store."""
+        arguments = ("--argstr", "name", self.host.name, "--arg", "fleet", str(FLEET))
+        return self.store.run("nix-build", "--no-out-link", SYSTEMS, "-A", system, *arguments).stdout.strip()
+
+    def configure(self, **more: object) -> None:
+        """Write the configuration; `more` are keys of the host."""
+        keys = {
+            "address": self.host.address,
+            "ssh_key_file": str(self.host.ssh_key),
+            "known_hosts_file": str(self.host.known_hosts),
+            "min_free_mb": 1,
+            **more,
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+        (self.folder / "pipelinegen.toml").write_text("\n".join(["[hosts.web1]", *lines]) + "\n")
+
+    def arguments(self, path: str, *options: str) -> tuple[str, ...]:
+        return ("run", "deploy", "web1", "--system", path, "--report", str(self.folder / "report.json"), *options)
+
+    def deploy(self, path: str, *options: str) -> Result:
+        """Deploy with the command that a job runs."""
+        return self.store.pipelinegen(*self.arguments(path, *options), cwd=self.folder, timeout=110, check=False)
+
+    def report(self) -> dict[str, object]:
+        report: dict[str, object] = json.loads((self.folder / "report.json").read_text())
+        return report
+
+    def unchanged(self) -> bool:
+        """Whether the machine runs and boots what it did in the beginning."""
+        return self.host.current_system() == self.host.profile() == self.host.initial_system
+
+
+@pytest.fixture
+def deployer(make_host: MakeHost, store: PrivateStore, tmp_path: Path) -> Deployer:
+    one = Deployer(store, make_host("web1"), tmp_path)
+    one.configure()
+    return one
+
+
+def test_a_system_is_brought_there_switched_to_and_found_running(deployer: Deployer) -> None:
+    good = deployer.build("good")
+    result = deployer.deploy(good)
+    assert result.returncode == 0, result.output
+    assert deployer.host.current_system() == deployer.host.profile() == good
+    assert deployer.host.read("systemctl is-active worker") == "active"
+    report = deployer.report()
+    assert (report["result"], report["switch_exit_code"], report["newly_failed"]) == ("deployed", 0, [])
+    assert report["before"]["running"] == deployer.host.initial_system  # type: ignore[index]
+    # Nothing of ours stays behind.
+    assert deployer.host.read("ls /run/pipelinegen") == "lock"
+    assert "pipelinegen" not in deployer.host.read("ls /nix/var/nix/gcroots")
+
+    again = deployer.deploy(good)
+    assert again.returncode == 0
+    assert deployer.report()["result"] == "unchanged"
+    assert "nothing to do" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("system", "why"),
+    [
+        pytest.param("broken-activation", "switch-to-configuration ended with 2", id="its activation script fails"),
+        pytest.param("broken-service", "newly failed: worker.service", id="a service cannot start"),
+        pytest.param("failing-service", "newly failed: worker.service", id="a service fails a moment later"),
+    ],
+)
+def test_a_bad_system_is_undone_to_exactly_what_ran_before(deployer: Deployer, system: str, why: str) -> None:
+    # A generation in between: one step down from the new profile is not what ran.
+    in_between = deployer.build("better")
+    deployer.store.run(
+        "nix", "copy", "--to", deployer.host.store_url, in_between, env=deployer.host.nix_ssh_environment
+    )
+    deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {in_between}")
+    deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {deployer.host.initial_system}")
+
+    result = deployer.deploy(deployer.build(system))
+    assert result.returncode == DeployOutcome.ROLLED_BACK, result.output
+    assert why in result.stderr
+    assert deployer.unchanged()
+    assert deployer.report()["result"] == "rolled-back"
+    assert deployer.host.failed_units() == []
+
+
+def test_where_the_next_boot_differs_from_what_runs_both_come_back(deployer: Deployer) -> None:
+    good = deployer.build("good")
+    deployer.store.run("nix", "copy", "--to", deployer.host.store_url, good, env=deployer.host.nix_ssh_environment)
+    deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {good}")
+    result = deployer.deploy(deployer.build("broken-activation"))
+    assert result.returncode == DeployOutcome.ROLLED_BACK, result.output
+    assert deployer.host.current_system() == deployer.host.initial_system
+    assert deployer.host.profile() == good
+
+
+def test_a_unit_that_had_failed_before_does_not_count(deployer: Deployer) -> None:
+    deployer.host.ssh("systemd-run --unit=old-sorrow --service-type=oneshot /bin/false", check=False)
+    assert deployer.host.failed_units() == ["old-sorrow.service"]
+    assert deployer.deploy(deployer.build("good")).returncode == 0
+
+
+def test_a_dry_run_changes_nothing(deployer: Deployer) -> None:
+    good = deployer.build("good")
+    result = deployer.deploy(good, "--dry-run")
+    assert result.returncode == 0, result.output
+    assert deployer.unchanged()
+    assert deployer.host.ssh(f"nix-store --check-validity {good}", check=False).returncode != 0
+
+
+def test_a_system_that_the_job_does_not_have_is_fetched_from_the_cache(
+    deployer: Deployer, signing_key: SigningKey, tmp_path: Path
+) -> None:
+    good = deployer.build("good")
+    cache = f"file://{tmp_path}/cache"
+    deployer.store.run("nix", "copy", "--to", f"{cache}?secret-key={signing_key.secret_file}", good)
+    with (deployer.folder / "pipelinegen.toml").open("a") as file:
+        file.write(f'[caches.ours]\nurl = "{cache}"\nwriters = "protected"\npublic_key = "{signing_key.public}"\n')
+    empty = Deployer(PrivateStore(tmp_path / "another"), deployer.host, deployer.folder)
+    result = empty.deploy(good, "--class", "protected")
+    assert result.returncode == 0, result.output
+    assert deployer.host.current_system() == good
+    assert empty.store.built() == ()
+
+
+def refused(deployer: Deployer, path: str, *sentences: str) -> Result:
+    result = deployer.deploy(path)
+    assert result.returncode == DeployOutcome.REFUSED, result.output
+    for sentence in sentences:
+        assert sentence in result.stderr
+    return result
+
+
+def test_every_reason_against_it_is_told_at_once(deployer: Deployer) -> None:
+    deployer.configure(min_free_mb=1_000_000_000)
+    refused(
+        deployer,
+        deployer.build("no-system"),
+        "has no bin/switch-to-configuration",
+        "1000000000 MiB are to be left free",
+    )
+    assert deployer.unchanged()
+
+
+def test_a_full_disk_is_seen_before_anything_is_copied(deployer: Deployer) -> None:
+    # The store on a file system of its own, with less room than the system needs.
+    deployer.host.ssh(
+        "mkdir /tmp/small && mount -t tmpfs -o size=2m tmpfs /tmp/small && cp -a /nix/store/. /tmp/small/ "
+        "&& mount --bind /tmp/small /nix/store"
+    )
+    refused(deployer, deployer.build("large"), "MiB are to be copied")
+
+
+def test_a_host_that_does_not_answer_is_refused(deployer: Deployer) -> None:
+    path = deployer.build("good")
+    deployer.host.ssh("systemctl stop ssh.socket ssh.service", check=False)
+    refused(deployer, path, "cannot be reached")
+
+
+def test_a_host_with_another_key_is_refused(deployer: Deployer, tmp_path: Path) -> None:
+    other = tmp_path / "other_hosts"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"])
+    other.write_text(f"{deployer.host.address} {(tmp_path / 'other.pub').read_text()}")
+    deployer.configure(known_hosts_file=str(other))
+    refused(deployer, deployer.build("good"), "known_hosts")
+    assert deployer.unchanged()
+
+
+def test_a_switch_that_is_going_on_is_not_disturbed(deployer: Deployer) -> None:
+    lock = "/run/nixos/switch-to-configuration.lock"
+    deployer.host.ssh(f"mkdir -p /run/nixos; systemd-run --service-type=exec flock {lock} sleep 60")
+    time.sleep(0.5)
+    result = deployer.deploy(deployer.build("good"))
+    assert result.returncode == DeployOutcome.LOCKED, result.output
+
+
+def test_a_connection_that_is_lost_meanwhile_does_no_harm(deployer: Deployer) -> None:
+    path = deployer.build("cutting")
+    result = deployer.deploy(path)
+    assert result.returncode == 0, result.output
+    assert "no connection to" in result.stderr
+    assert "cutting ends" in result.stderr
+    assert deployer.host.current_system() == path
+
+
+def test_an_interrupted_deployment_goes_on_by_itself_and_says_so(deployer: Deployer) -> None:
+    path = deployer.build("slow")
+    argv = deployer.store.command([sys.executable, "-m", "pipelinegen", *deployer.arguments(path)])
+    with subprocess.Popen(
+        argv, cwd=deployer.folder, env=deployer.store.environment(), stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stderr is not None
+        said = _until("slow begins", job.stderr.readline)
+        job.send_signal(signal.SIGTERM)
+        said += job.stderr.read()
+        assert job.wait() == 143, said
+    assert "goes on by itself" in said
+    end = time.monotonic() + 30
+    while deployer.host.current_system() != path:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def _until(words: str, readline: Callable[[], str]) -> str:
+    lines = iter(readline, "")
+    said = ""
+    for line in lines:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"it ended without {words!r}:\n{said}")

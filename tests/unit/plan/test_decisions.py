@@ -1,0 +1,211 @@
+"""The rules: one decision per output and stage, each with a reason; doubt means build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelinegen import config as configuration
+from pipelinegen.errors import ConfigError
+from pipelinegen.plan.model import Action, Choice, Decision, Planned, Stage
+from pipelinegen.testing import plan_recording
+from tests.factory import Fleet
+
+CACHES = {
+    "main": {"url": "https://cache.example.org/main", "writers": "protected", "public_key": "main:k"},
+    "open": {"url": "https://cache.example.org/open", "writers": "unprotected"},
+    "public": {"url": "https://cache.example.org/public", "writers": "protected", "publish": True},
+}
+SETTINGS = {"caches": CACHES, "hosts": {"web1": {"address": "web1"}}}
+
+
+def fleet() -> Fleet:
+    made = Fleet()
+    lib = made.drv("lib")
+    made.package("hello", made.drv("hello", lib))
+    made.check("hello", made.drv("hello-check", lib))
+    made.host("web1", made.drv("system", lib))
+    return made
+
+
+def plan(made: Fleet, settings: dict[str, Any] | None = None, **push: Any) -> Planned:
+    return plan_recording(made.recording(), config=configuration.parse(settings or SETTINGS), **push)
+
+
+def decision(planned: Planned, name: str, stage: Stage) -> Decision:
+    output = next(output for output in planned.plan.outputs if output.attr.endswith(name))
+    return output.decisions[stage]
+
+
+def test_every_output_has_one_decision_with_a_reason_for_each_of_its_stages() -> None:
+    planned = plan(fleet())
+    stages = {output.attr: set(output.decisions) for output in planned.plan.outputs}
+    assert stages == {
+        "checks.x86_64-linux.hello": {Stage.TEST},
+        "nixosConfigurations.web1": {Stage.BUILD, Stage.PUSH, Stage.DEPLOY},
+        "packages.x86_64-linux.hello": {Stage.BUILD, Stage.PUSH},
+    }
+    for output in planned.plan.outputs:
+        for one in output.decisions.values():
+            assert one.reasons
+            assert (one.job is None) == (one.decision is Choice.SKIP)
+
+
+def test_every_job_that_a_decision_names_exists() -> None:
+    planned = plan(fleet())
+    names = {job.name for job in planned.plan.jobs}
+    assert {one.job for output in planned.plan.outputs for one in output.decisions.values() if one.job} <= names
+    assert {need for job in planned.plan.jobs for need in job.needs} <= names
+
+
+def test_what_was_built_before_the_merge_is_still_pushed_and_deployed() -> None:
+    planned = plan(fleet(), held={"main": "*"})
+    assert decision(planned, "web1", Stage.BUILD).decision is Choice.SKIP
+    assert decision(planned, "web1", Stage.PUSH).decision is Choice.RUN
+    assert decision(planned, "web1", Stage.DEPLOY).decision is Choice.RUN
+
+
+def test_an_unprotected_cache_counts_for_a_merge_request_only() -> None:
+    in_request = plan(fleet(), held={"open": "*"}, merge_request=True)
+    assert decision(in_request, "packages.x86_64-linux.hello", Stage.BUILD).decision is Choice.SKIP
+    on_main = plan(fleet(), held={"open": "*"})
+    assert decision(on_main, "packages.x86_64-linux.hello", Stage.BUILD).decision is Choice.RUN
+
+
+def test_a_cache_that_could_not_say_is_named_in_the_reasons() -> None:
+    from pipelinegen.cache.model import Availability
+    from pipelinegen.plan.rules import must_be_built
+    from pipelinegen.plan.situation import Ref, Situation
+
+    recording = fleet().recording()
+    from pipelinegen.changes.model import Base, ChangeSet, Head
+
+    situation = Situation(
+        config=configuration.parse(SETTINGS),
+        inventory=recording.inventory,
+        changes=ChangeSet(base=Base(rev=None, rule="r", reason="r"), head=Head(rev=None)),
+        availability=Availability(trusted=("main",), trouble={"main": "HTTP error 401"}),
+        ref=Ref(),
+    )
+    verdict = must_be_built(recording.inventory.outputs[0], situation)
+    assert any("HTTP error 401" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("push", "words"),
+    [
+        ({"branch": "feature", "merge_request": True}, "merge request"),
+        ({"branch": "feature"}, "branch feature"),
+        ({"branch": None}, "only branches"),
+        ({"protected": False}, "not protected"),
+    ],
+    ids=["merge request", "feature branch", "tag", "unprotected default branch"],
+)
+def test_nothing_leaves_from_refs_that_may_not(push: dict[str, Any], words: str) -> None:
+    planned = plan(fleet(), **push)
+    for stage in (Stage.PUSH, Stage.DEPLOY):
+        one = decision(planned, "web1", stage)
+        assert one.decision is Choice.SKIP
+        assert any(words in reason for reason in one.reasons)
+    assert not [task for task in planned.tasks if task.action in {Action.PUSH, Action.DEPLOY}]
+
+
+def test_other_branches_deploy_where_the_configuration_says_so() -> None:
+    planned = plan(fleet(), {**SETTINGS, "refs": ["release/*"]}, branch="release/1", protected=True)
+    assert decision(planned, "web1", Stage.DEPLOY).decision is Choice.RUN
+    assert decision(plan(fleet(), {**SETTINGS, "refs": ["release/*"]}), "web1", Stage.DEPLOY).decision is Choice.SKIP
+
+
+def test_a_host_is_left_out_only_when_its_last_system_is_known_and_equal() -> None:
+    made = fleet()
+    system = next(output for output in made.outputs if output.path[-1] == "web1").wanted_paths[0]
+    assert decision(plan(made, deployed={"web1": system}), "web1", Stage.DEPLOY).decision is Choice.SKIP
+    assert decision(plan(made, deployed={"web1": system + "x"}), "web1", Stage.DEPLOY).decision is Choice.RUN
+    assert decision(plan(made), "web1", Stage.DEPLOY).decision is Choice.RUN
+
+
+def test_a_host_without_an_address_is_built_and_not_deployed() -> None:
+    planned = plan(fleet(), {"caches": CACHES})
+    assert decision(planned, "web1", Stage.BUILD).decision is Choice.RUN
+    assert decision(planned, "web1", Stage.DEPLOY).decision is Choice.SKIP
+
+
+def test_a_configured_host_that_the_flake_does_not_have_is_an_error() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(fleet(), {"hosts": {"web9": {"address": "web9"}}})
+    assert "web9" in str(caught.value.why)
+
+
+def test_a_configured_host_that_does_not_evaluate_is_no_configuration_error() -> None:
+    made = fleet()
+    made.outputs = [output for output in made.outputs if output.path[-1] != "web1"]
+    made.failure("nixosConfigurations", "web1")
+    planned = plan(made)
+    assert [task.subject for task in planned.tasks if task.action is Action.EVALUATION_FAILURE]
+    assert not [task for task in planned.tasks if task.action is Action.DEPLOY]
+
+
+def test_the_gate_of_all_waits_for_every_test_and_every_failed_evaluation() -> None:
+    made = fleet()
+    made.failure("packages", "x86_64-linux", "broken")
+    planned = plan(made, {**SETTINGS, "flake_check": True, "tests": [{"name": "smoke", "command": "true"}]})
+    gate = next(task for task in planned.tasks if task.action is Action.GATE)
+    actions = {task.action for task in planned.tasks if task.name in gate.needs}
+    assert actions == {Action.TEST, Action.EVALUATION_FAILURE, Action.FLAKE_CHECK, Action.COMMAND}
+    for task in planned.tasks:
+        if task.action in {Action.PUSH, Action.DEPLOY}:
+            assert gate.name in task.needs
+
+
+def test_a_related_gate_waits_for_what_it_names_and_nothing_else() -> None:
+    made = fleet()
+    made.check("other", made.drv("other-check"))
+    made.failure("packages", "x86_64-linux", "broken")
+    hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.*.hello"]}}
+    planned = plan(made, {"hosts": hosts})
+    deploy = next(task for task in planned.tasks if task.action is Action.DEPLOY)
+    (gate,) = [task for task in planned.tasks if task.action is Action.GATE]
+    assert gate.name in deploy.needs
+    assert [task.targets for task in planned.tasks if task.name in gate.needs] == [("checks.x86_64-linux.hello",)]
+
+
+def test_a_check_that_a_package_needs_gates_all_the_same() -> None:
+    made = Fleet()
+    check = made.drv("check")
+    made.check("check", check)
+    made.package("uses-it", made.drv("uses-it", check))
+    made.host("web1", made.drv("system"))
+    planned = plan(made)
+    gate = next(task for task in planned.tasks if task.action is Action.GATE)
+    assert decision(planned, "checks.x86_64-linux.check", Stage.TEST).job in gate.needs
+
+
+def test_only_approvals_left_still_gives_an_automatic_job() -> None:
+    hosts = {"web1": {"address": "web1", "policy": "manual"}}
+    planned = plan(fleet(), {"caches": CACHES, "hosts": hosts}, held={"main": "*", "public": "*"})
+    assert [task.action for task in planned.tasks] == [Action.APPROVE, Action.DEPLOY, Action.SUMMARY]
+
+
+def test_content_addressed_outputs_are_built_and_not_named_in_push_or_deploy_jobs() -> None:
+    made = Fleet()
+    made.package("ca", made.drv("ca", content_addressed=True))
+    planned = plan(made, {"caches": CACHES})
+    assert decision(planned, "ca", Stage.BUILD).decision is Choice.RUN
+    assert decision(planned, "ca", Stage.PUSH).decision is Choice.SKIP
+
+
+def test_units_fetch_by_path_what_others_make_and_what_caches_hold() -> None:
+    made = Fleet()
+    source = made.drv("source")
+    lib = made.drv("lib", source)
+    made.package("one", made.drv("one", lib))
+    made.package("two", made.drv("two", lib))
+    held = [path for path in source.outputs.values() if path]
+    planned = plan(made, {"caches": CACHES}, held={"main": held})
+    shared = next(unit for unit in planned.work.units if unit.targets == tuple(sorted(unit.targets))[:2] != ())
+    by_job = {unit.job: unit for unit in planned.work.units}
+    assert shared.job == "build shared lib"
+    assert by_job["build shared lib"].fetch == tuple(held)
+    assert by_job["build packages.x86_64-linux.one"].fetch == (lib.outputs["out"],)
+    assert by_job["build packages.x86_64-linux.one"].needs == ("build shared lib",)
