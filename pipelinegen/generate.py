@@ -6,15 +6,16 @@ This is where the folders of the flow meet; each step is one call into one of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelinegen import nix
+from pipelinegen import gitlab_api, nix
 from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class
 from pipelinegen.changes import compare
 from pipelinegen.changes.base import find_base
 from pipelinegen.changes.base_cache import BaseCache, Key, options_digest
+from pipelinegen.changes.fetch import Fetcher
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
@@ -22,12 +23,13 @@ from pipelinegen.config import FILE_NAME, CacheConfig, Config, LoadedConfig, Wri
 from pipelinegen.console import Console
 from pipelinegen.errors import FlakeError, GitError, PipelinegenError
 from pipelinegen.inventory.graph import read_derivations
-from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
+from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
 from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.model import Pipeline
+from pipelinegen.pipeline.names import environment_name
 from pipelinegen.pipeline.verify import require_valid
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
@@ -96,7 +98,8 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
     repository = _repository(request)
     env = request.env if request.env.in_ci else _as_if_pushed(request.env, repository)
     head = repository.head() if repository else Head(rev=None, dirty=True)
-    base = _find_base(request, repository)
+    api = gitlab_api.connect(request.env)
+    base = _find_base(request, repository, api)
     console.say(f"comparing with {base.rev or 'nothing'}: {base.reason}")
     files = repository.changed_files(base, head) if repository else None
     changes = ChangeSet(base=base, head=head, files=files)
@@ -118,6 +121,7 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         availability=reader.ask_all(path for output in inventory.outputs for path in output.wanted_paths),
         ref=_ref(env, kind),
     )
+    situation = replace(situation, deployed=_deployed(situation, request, source, repository, api, console))
     planned = make_plan(situation, load=_load, ask=reader.ask)
     top = repository.top if repository else request.directory
     return planned, Surroundings(
@@ -178,10 +182,10 @@ def _symbolic_ref(repository: Repository | None, name: str) -> str | None:
     return answer.removeprefix("refs/heads/").removeprefix("refs/remotes/origin/") or None
 
 
-def _find_base(request: Request, repository: Repository | None) -> Base:
+def _find_base(request: Request, repository: Repository | None, api: gitlab_api.GitLabApi | None) -> Base:
     if repository is None:
         return Base(rev=None, rule="no-repository", reason="the flake is not in a git repository")
-    return find_base(repository, request.env, explicit=request.base or request.env.base_override)
+    return find_base(repository, request.env, explicit=request.base, api=api)
 
 
 def _evaluate(source: FlakeSource, config: Config, console: Console, title: str) -> Inventory:
@@ -197,10 +201,17 @@ def _base_inventory(
         return compare.nothing_before(Inventory(source=source))
     if repository is None or base.rev is None:
         return None
+    return _inventory_at(base.rev, request, source, repository, console)
+
+
+def _inventory_at(
+    commit: str, request: Request, source: FlakeSource, repository: Repository, console: Console
+) -> Inventory | None:
+    """What the flake offered at an earlier commit, kept or evaluated; null when it cannot be evaluated."""
     config = request.loaded.config
     cache = BaseCache(request.cache_directory)
     key = Key(
-        commit=base.rev,
+        commit=commit,
         subdirectory=source.subdirectory,
         nix_version=source.nix_version,
         options=options_digest(config.model_dump(mode="json", include={"include", "exclude", "evaluation"})),
@@ -209,15 +220,41 @@ def _base_inventory(
     if known is not None:
         return known
     try:
-        base_source = source_at(repository.top, base.rev, source.subdirectory, config=config)
-        inventory = _evaluate(base_source, config, console, f"evaluating the base {base.rev[:12]}")
+        earlier = source_at(repository.top, commit, source.subdirectory, config=config)
+        inventory = _evaluate(earlier, config, console, f"evaluating {commit[:12]}")
     except PipelinegenError as error:
-        console.warn(f"the base cannot be evaluated, so every output counts as changed: {error.message}")
+        console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")
         return None
     trouble = cache.put(key, inventory)
     if trouble:
         console.warn(trouble)
     return inventory
+
+
+def _deployed(
+    situation: Situation,
+    request: Request,
+    source: FlakeSource,
+    repository: Repository | None,
+    api: gitlab_api.GitLabApi | None,
+    console: Console,
+) -> dict[str, str]:
+    """Host → the system that its last successful deployment gave it, where GitLab tells the commit."""
+    if api is None or repository is None or situation.closed_reason() is not None:
+        return {}
+    systems: dict[str, str] = {}
+    fetcher = Fetcher(repository, enabled=request.env.in_ci)
+    for host, settings in sorted(request.loaded.config.hosts.items()):
+        commit = api.last_deployed(settings.environment or environment_name(host))
+        if commit is None or not fetcher.obtain(commit):
+            continue
+        inventory = _inventory_at(commit, request, source, repository, console)
+        for output in inventory.outputs if inventory else ():
+            if output.kind is Kind.NIXOS and output.path[-1] == host and len(output.wanted_paths) == 1:
+                systems[host] = output.wanted_paths[0]
+    for trouble in dict.fromkeys(api.troubles):
+        console.warn(trouble)
+    return systems
 
 
 def _ref(env: CiEnv, kind: PipelineClass) -> Ref:

@@ -84,13 +84,19 @@ def base_options() -> tuple[str, ...]:
     return FEATURES
 
 
-def flake_metadata(reference: str, *, cwd: Path | None = None) -> dict[str, Any]:
+def flake_metadata(
+    reference: str, *, cwd: Path | None = None, on_line: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """`nix flake metadata --json`: what Nix locked, where its source is, the lock file.
+
+    Args:
+        on_line: takes each line that Nix says on stderr.
 
     Raises:
         CommandError: Nix cannot read the flake; its message is in `stderr_tail`.
     """
-    result = process.run(["nix", *FEATURES, "flake", "metadata", "--json", "--no-write-lock-file", reference], cwd=cwd)
+    command = ["nix", *FEATURES, "flake", "metadata", "--json", "--no-write-lock-file", reference]
+    result = process.run(command, cwd=cwd, on_line=on_line)
     metadata: dict[str, Any] = json.loads(result.stdout)
     return metadata
 
@@ -345,3 +351,38 @@ def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on
     """`nix flake check --no-build`; Nix's exit code."""
     command = ["nix", *FEATURES, "flake", "check", "--no-build", "--no-write-lock-file", reference]
     return process.run(command, cwd=cwd, allowed="any", on_line=on_line, on_idle=on_idle).returncode
+
+
+def evaluate(
+    expression: str,
+    *,
+    pure: bool,
+    allow_import_from_derivation: bool,
+    max_memory_mb: int,
+    on_line: Callable[[str], None],
+    on_idle: Callable[[], None],
+) -> int:
+    """Evaluate an expression for what it traces, writing the derivations that it makes to the store.
+
+    Args:
+        expression: given by standard input, since it is larger than an argument may be.
+        pure: see nothing but what is locked by a hash.
+        max_memory_mb: ceiling of the evaluator's heap in MiB. The builds that evaluation needs do not count:
+            a limit of the process would be theirs, too.
+        on_line: takes the lines of Nix's `internal-json` log format.
+        on_idle: see `process.run`.
+
+    Returns:
+        The exit code; negative when a signal ended the evaluator.
+    """
+    command = [
+        *("nix-instantiate", *FEATURES, "--eval", "--read-write-mode", "--log-format", "internal-json"),
+        *("--option", "pure-eval", str(pure).lower()),
+        *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower(), "-"),
+    ]
+    # The collector that Nix links (Boehm's) reads its limit, in bytes, from the environment.
+    limit = {"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)}
+    environment = process.environment(without=lambda _: False, extra=limit)
+    return process.run(
+        command, env=environment, stdin=expression.encode(), allowed="any", on_line=on_line, on_idle=on_idle
+    ).returncode

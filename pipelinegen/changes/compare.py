@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-import pathspec
-
+from pipelinegen.changes.ignore import irrelevant
 from pipelinegen.changes.model import ChangeSet, Status
 from pipelinegen.config import FILE_NAME, Config
-from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput, Inventory
 
 _Path = tuple[str, ...]
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def nothing_before(head: Inventory) -> Inventory:
@@ -88,34 +83,6 @@ def _is_there(path: _Path, there: set[_Path], failing: set[_Path]) -> bool:
 def _prefixes(path: _Path) -> list[_Path]:
     """`path` and every set that holds it."""
     return [path[:length] for length in range(1, len(path) + 1)]
-
-
-def irrelevant(files: Iterable[str], patterns: Sequence[str]) -> bool:
-    """Whether every one of `files` is matched by `patterns`, which read like lines of a `.gitignore`.
-
-    `*.md` matches at any depth, `/README` only at the top, `docs/` and `docs/**` everything in that
-    folder of the top (`docs/` in any folder), `!docs/keep.md` takes back what a pattern before it
-    matched (not inside a folder that is matched itself), the last pattern that matches decides. Paths are
-    relative to the top of the repository. A name with a control character is never irrelevant: such
-    names are hardly documentation, and a line break could make a pattern match a part of it.
-
-    Raises:
-        ConfigError: a pattern makes no sense.
-    """
-    ignored = _spec(patterns)
-    return all(ignored.match_file(file) and not _CONTROL.search(file) for file in files)
-
-
-def _spec(patterns: Sequence[str]) -> pathspec.GitIgnoreSpec:
-    problems = []
-    for pattern in patterns:
-        try:
-            pathspec.GitIgnoreSpec.from_lines([pattern])
-        except ValueError as error:
-            problems.append(f"ignore_paths: {pattern!r}: {error}")
-    if problems:
-        raise ConfigError("the configuration has patterns that make no sense", problems=problems)
-    return pathspec.GitIgnoreSpec.from_lines(patterns)
 
 
 def may_skip_evaluation(changes: ChangeSet, config: Config) -> str | None:

@@ -28,6 +28,8 @@ def flow_options(function: F) -> F:
 def make_request(session: Session, flake: str, base: str | None, *, offline: bool) -> Request:
     """The request of this command line; the configuration is searched from the flake's folder upwards."""
     folder = session.directory / flake.partition("#")[0].partition("?")[0]
+    if folder.is_dir() and not flake.startswith((".", "/")):
+        flake = f"./{flake}"  # to Nix a bare word is a name in its registry, to a person it is a folder
     return Request(
         flake=flake,
         directory=session.directory,

@@ -34,6 +34,8 @@ class FlakeSource(Value):
         subdirectory: folder of `flake.nix` inside the tree, "" for the top.
         source_info: the attributes Nix gives the source (`narHash`, `rev`, `dirtyRev`, `lastModified`, …).
         locks: the lock file as JSON, computed by Nix where the flake has none.
+        relocated: lock nodes of relative inputs that are not in the flake's own lock file → their folder
+            in the tree.
         nix_version: of the Nix that read it, such as `2.26.3`.
     """
 
@@ -42,6 +44,7 @@ class FlakeSource(Value):
     subdirectory: str = ""
     source_info: dict[str, str | int | bool] = Field(default_factory=dict)
     locks: dict[str, object] = Field(default_factory=dict)
+    relocated: dict[str, str] = Field(default_factory=dict)
     nix_version: str = ""
 
     @property

@@ -67,6 +67,7 @@ class Look:
         visit: see `Visit`.
         item: set for items.
         follow: items: search nested sets at once instead of only naming their attributes.
+        strict: sets: being something else is an error (it is not, where only a glob led here).
         announce: sets: the names of interest; null means all.
         named: sets: what to do at once with a child of this name.
         each: sets: what to do at once with any other child; null means nothing yet.
@@ -75,6 +76,7 @@ class Look:
     visit: Visit
     item: Item | None = None
     follow: bool = False
+    strict: bool = False
     announce: tuple[str, ...] | None = None
     named: dict[str, Look] = field(default_factory=dict)
     each: Look | None = None
@@ -92,6 +94,7 @@ class Look:
             }
         return {
             "visit": "set",
+            "strict": self.strict,
             "announce": None if self.announce is None else list(self.announce),
             "named": {name: look.to_json() for name, look in self.named.items()},
             "each": None if self.each is None else self.each.to_json(),
@@ -177,21 +180,22 @@ class Rules:
         rests = [(rule, rest) for rule in self._rules for rest in _rests(rule.pattern, path)]
         item = next((rule.item for rule, rest in rests if not rest), found_in)
         below = [rest for _, rest in rests if rest]
+        strict = any(rest and rule in _STANDARD for rule, rest in rests)
         looks = []
         if item is not None:
             # Where patterns go on below an item, its children are decided one by one.
             looks.append(Look("item", item=item, follow=not below and not self._exclusion_below(path)))
         if below:
-            looks.append(self._set(path, below, depth))
+            looks.append(self._set(path, below, depth, strict=strict))
         return tuple(looks)
 
-    def _set(self, path: Sequence[_Name], rests: list[AttrPath], depth: int) -> Look:
+    def _set(self, path: Sequence[_Name], rests: list[AttrPath], depth: int, *, strict: bool) -> Look:
         heads = {rest[0] for rest in rests}
         if not any(_is_glob(head) for head in heads):
             names = tuple(sorted(heads))
             named = {name: look for name in names if (look := self._alone((*path, name), depth))}
-            return Look("set", announce=names, named=named)
-        return Look("set", each=self._alone((*path, _ANY), depth))
+            return Look("set", strict=strict, announce=names, named=named)
+        return Look("set", strict=strict, each=self._alone((*path, _ANY), depth))
 
     def _alone(self, path: Sequence[_Name], depth: int) -> Look | None:
         """What is to be done at `path` where that is clear and one thing, for the evaluator to go on."""

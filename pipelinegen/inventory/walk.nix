@@ -62,7 +62,10 @@ let
       known = filter (name: look.named ? ${name} || look.each != null) names;
       child = name: { path = task.path ++ [ name ]; look = look.named.${name} or look.each; };
     in
-    announce task names (each known (name: visit (child name) value.${name}));
+    if isAttrs value then
+      announce task names (each known (name: visit (child name) value.${name}))
+    else
+      say { event = "ignored"; inherit (task) path; inherit (look) visit; strange = look.strict; } true;
 
   visitItem =
     task: value:
@@ -98,7 +101,8 @@ let
         visit = look.visit;
         suffix = look.suffix ++ (if isShell then [ "inputDerivation" ] else [ ]);
       };
-      install = field "outputsToInstall";
+      # `pkg.dev` names one output, whatever its package would install.
+      install = if attempt false (real.outputSpecified or false) == true then null else field "outputsToInstall";
     in
     if available == false || (available == null && forbidden) then
       say (report // { event = "unavailable"; inherit marks; name = text "name"; system = text "system"; }) true

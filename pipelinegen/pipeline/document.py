@@ -144,7 +144,10 @@ def _in_full(job: dict[str, Any]) -> dict[str, Any]:
         full["cache"] = [full["cache"]]
     artifacts = full.get("artifacts")
     if isinstance(artifacts, dict) and isinstance(artifacts.get("reports"), dict):
-        reports = {kind: [one] if isinstance(one, str) else one for kind, one in artifacts["reports"].items()}
+        reports = {
+            kind: [files] if isinstance(files, str) and kind != "annotations" else files
+            for kind, files in artifacts["reports"].items()
+        }
         full["artifacts"] = {**artifacts, "reports": reports}
     return full
 

@@ -130,7 +130,7 @@ class Reports(Value):
 
     junit: tuple[str, ...] = ()
     dotenv: tuple[str, ...] = ()
-    annotations: tuple[str, ...] = ()
+    annotations: str | None = None
 
 
 class Artifacts(Value):

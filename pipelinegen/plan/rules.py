@@ -95,6 +95,8 @@ def must_be_built(output: FlakeOutput, situation: Situation) -> Verdict:
             reasons.append(f"cache {name} could not say whether it holds it: {sentence}")
     if situation.availability.trusted:
         reasons.append("no trusted cache is known to hold it")
+    elif situation.status(output) is Status.UNCHANGED:
+        reasons.append("no cache is configured that could hold it")
     return Verdict(Choice.RUN, tuple(reasons))
 
 

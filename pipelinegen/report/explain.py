@@ -69,8 +69,8 @@ def explain_text(explanation: Explanation, style: Style) -> str:
             lines.append(f"  cache       {cache}: {_HELD[held]}")
         for stage, decision in output.decisions.items():
             mark, colour = MARKS[decision.decision]
-            job = f" in job {plain(decision.job)!r}" if decision.job else ""
-            lines.append(f"  {stage:<10}  {style(f'{mark} {decision.decision}', colour)}{job}")
+            where = f" in job {plain(decision.job)!r}" if decision.job else ""
+            lines.append(f"  {stage:<10}  {style(f'{mark} {decision.decision}', colour)}{where}")
             lines += [f"                because {plain(reason)}" for reason in decision.reasons]
     for failure in explanation.failures:
         lines.append(f"{style(plain(failure.attr), 'bold')} does not evaluate:")

@@ -24,8 +24,10 @@ TIMEOUT = 240.0
 """Seconds a switch may take."""
 REACH_TIMEOUT = 60.0
 """Seconds to try again when the host does not answer after a switch."""
+SETTLE_SECONDS = 3.0
+"""Seconds that services have to fail after the switch said that all is well."""
 SETTLE_TIMEOUT = 30.0
-"""Seconds to wait until systemd has no more jobs."""
+"""Seconds to wait at most until systemd has no more jobs."""
 LOG_LINES = 50
 
 SWITCH_LOCKED = 11
@@ -330,7 +332,7 @@ class SimpleActivation:
                     return None
                 self._sleep(2.0)
                 continue
-            if state.pending == 0 or waited > SETTLE_TIMEOUT:
+            if (state.pending == 0 and waited >= SETTLE_SECONDS) or waited > SETTLE_TIMEOUT:
                 return state
             self._sleep(1.0)
 

@@ -172,6 +172,8 @@ class BuildLog:
         self._heartbeat.spoke()
 
     def _message(self, level: int, text: str) -> None:
+        if "--add-root" in text:
+            return  # roots are set once it is known what was made
         if level == 0:
             self.errors.append(clean(text.split("\n", 1)[0], colour=False))
         if level <= 1:

@@ -20,6 +20,7 @@ from pipelinegen.errors import CommandError, DeployError, DeployOutcome, UsageEr
 from pipelinegen.run import preflight, transfer
 from pipelinegen.run.activate import TIMEOUT, Activation, Applied, SimpleActivation
 from pipelinegen.run.fetch import fetch
+from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import duration
 from pipelinegen.run.preflight import Findings, HostState
 from pipelinegen.run.push import check_store_paths
@@ -122,8 +123,8 @@ def run_deploy(
         raise UsageError(f"there is no host {name!r} in the configuration", why=f"configured: {known}")
     host = config.hosts[name]
     check_store_paths([system])
-    with connection(host, where=f"hosts.{name}") as target:
-        deployment = _Deployment(name, host, system, config, kind, console, target)
+    with connection(host, where=f"hosts.{name}") as target, rooted(()) as roots:
+        deployment = _Deployment(name, host, system, config, kind, console, target, roots)
         make = activation or (lambda to, where: SimpleActivation(to, where, timeout=timeout))
         done = deployment.run(make(target, console), dry_run=dry_run)
     if report is not None:
@@ -144,6 +145,7 @@ class _Deployment:
         kind: PipelineClass,
         console: Console,
         target: Target,
+        roots: Path,
     ) -> None:
         self.name = name
         self.host = host
@@ -152,6 +154,7 @@ class _Deployment:
         self.kind = kind
         self.console = console
         self.target = target
+        self.roots = roots
         self.findings = Findings()
         self.phases: list[Phase] = []
         self.before: HostState | None = None
@@ -188,7 +191,7 @@ class _Deployment:
             self.before = preflight.look(self.target, findings)
             if self.before is not None and self.before.runs(self.system):
                 return True
-            there = not fetch([self.system], config=self.config, kind=self.kind, console=self.console)
+            there = not fetch([self.system], config=self.config, kind=self.kind, console=self.console, roots=self.roots)
             if not there:
                 findings.refusals.append(f"{self.system} is in no trusted cache, nor in the local store")
                 findings.hints.append("run the job that builds it again")

@@ -14,9 +14,7 @@ from pipelinegen.run import nix_events
 from pipelinegen.run.build_log import BuildLog
 
 
-def fetch(
-    paths: Iterable[str], *, config: Config, kind: PipelineClass, console: Console, roots: Path | None = None
-) -> list[str]:
+def fetch(paths: Iterable[str], *, config: Config, kind: PipelineClass, console: Console, roots: Path) -> list[str]:
     """Fetch what the local store lacks of `paths`, with closures; the ones that could not be had.
 
     Args:
@@ -37,7 +35,6 @@ def fetch(
         missing = nix.substitute(
             absent, substitution(config, kind), options=nix_events.OPTIONS, on_line=log.line, on_idle=log.idle
         )
-    if roots is not None:
-        gone = set(missing)
-        nix.root_paths([path for path in wanted if path not in gone], roots / "fetched")
+    gone = set(missing)
+    nix.root_paths([path for path in wanted if path not in gone], roots / "fetched")
     return missing

@@ -12,6 +12,7 @@ from pipelinegen.config import CacheConfig, Config
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
 from pipelinegen.run.fetch import fetch
+from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import LineLog, duration
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
@@ -48,32 +49,19 @@ def run_push(
     started = console.clock()
     wanted = check_store_paths(paths)
     cache_config = _find_cache(cache_name, config)
-    missing = fetch(wanted, config=config, kind=kind, console=console)
-    if missing:
-        items = [
-            ItemResult(name=path, status=Status.FAILED, message="no trusted cache has it, nor the local store")
-            if path in missing
-            else ItemResult(name=path, status=Status.NOT_TRIED, message="not pushed because others are missing")
-            for path in wanted
-        ]
-        result = StepResult(
-            step="push",
-            what=cache_name,
-            seconds=console.clock() - started,
-            items=tuple(items),
-            message=f"{len(missing)} of {len(wanted)} paths are nowhere to be had",
-            why=missing[0],
-            hint="run the job that builds it again; caches delete what was not used for long",
-        )
-    else:
-        result = _push(
-            cache_name,
-            cache_config,
-            wanted,
-            timeout=config.handoff.visible_timeout,
-            console=console,
-            started=started,
-        )
+    with rooted(()) as roots:
+        missing = fetch(wanted, config=config, kind=kind, console=console, roots=roots)
+        if missing:
+            result = _nowhere(cache_name, wanted, missing, console.clock() - started)
+        else:
+            result = _push(
+                cache_name,
+                cache_config,
+                wanted,
+                timeout=config.handoff.visible_timeout,
+                console=console,
+                started=started,
+            )
     (reports or Reports()).write(result)
     return result
 
@@ -93,6 +81,24 @@ def check_store_paths(paths: Iterable[str]) -> list[str]:
         if path.endswith(".drv"):
             raise UsageError(f"{path!r} is a derivation", hint="name the output path that it makes")
     return wanted
+
+
+def _nowhere(cache_name: str, wanted: list[str], missing: list[str], seconds: float) -> StepResult:
+    items = [
+        ItemResult(name=path, status=Status.FAILED, message="no trusted cache has it, nor the local store")
+        if path in missing
+        else ItemResult(name=path, status=Status.NOT_TRIED, message="not pushed because others are missing")
+        for path in wanted
+    ]
+    return StepResult(
+        step="push",
+        what=cache_name,
+        seconds=seconds,
+        items=tuple(items),
+        message=f"{len(missing)} of {len(wanted)} paths are nowhere to be had",
+        why=missing[0],
+        hint="run the job that builds it again; caches delete what was not used for long",
+    )
 
 
 def _find_cache(name: str, config: Config) -> CacheConfig:

@@ -62,6 +62,8 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console) ->
         nix.copy(
             [system],
             to=target.store_url,
+            # As nixos-rebuild does: what was built here is unsigned. A host heeds it only from trusted users.
+            options=("--no-check-sigs",),
             substitute_on_destination=host.substitute,
             env=target.nix_environment,
             on_line=lines.line,
@@ -83,7 +85,8 @@ def _let_fetch(target: Target, system: str, console: Console) -> None:
 def refused(message: str, error: CommandError | UnreachableError) -> DeployError:
     """An error before anything on the host was changed."""
     said = list(error.stderr_tail) if isinstance(error, CommandError) else [error.why or ""]
-    text = "\n".join(clean(line, colour=False) for line in said if line.strip())
+    lines = [clean(line, colour=False) for line in said if line.strip()]
+    text = "\n".join([line for line in lines if line.startswith("error:")] or lines[-3:])
     return DeployError(message, outcome=DeployOutcome.REFUSED, why=text or error.message, hint=_hint(text))
 
 

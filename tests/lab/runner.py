@@ -2,7 +2,8 @@
 
 What differs from GitLab, so that a test does not claim too much: `retry`, `timeout`, `resource_group`,
 `environment` and `needs` on another pipeline are ignored, and a batch of jobs ends before the next one starts.
-Each job gets a copy of the checkout of its own, and artifacts travel as in GitLab. Jobs see PATH, HOME and LANG of the runner and nothing else of our environment.
+Each job gets a copy of the checkout of its own, and artifacts travel as in GitLab. Jobs see PATH, HOME and LANG of
+the runner and nothing else of our environment.
 """
 
 from __future__ import annotations

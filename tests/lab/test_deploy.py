@@ -60,6 +60,11 @@ class Deployer:
         report: dict[str, object] = json.loads((self.folder / "report.json").read_text())
         return report
 
+    def copy(self, path: str) -> None:
+        """Copy a closure to the machine with plain Nix."""
+        to = ("--no-check-sigs", "--to", self.host.store_url)
+        self.store.run("nix", "copy", *to, path, env=self.host.nix_ssh_environment)
+
     def unchanged(self) -> bool:
         """Whether the machine runs and boots what it did in the beginning."""
         return self.host.current_system() == self.host.profile() == self.host.initial_system
@@ -102,9 +107,7 @@ def test_a_system_is_brought_there_switched_to_and_found_running(deployer: Deplo
 def test_a_bad_system_is_undone_to_exactly_what_ran_before(deployer: Deployer, system: str, why: str) -> None:
     # A generation in between: one step down from the new profile is not what ran.
     in_between = deployer.build("better")
-    deployer.store.run(
-        "nix", "copy", "--to", deployer.host.store_url, in_between, env=deployer.host.nix_ssh_environment
-    )
+    deployer.copy(in_between)
     deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {in_between}")
     deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {deployer.host.initial_system}")
 
@@ -118,7 +121,7 @@ def test_a_bad_system_is_undone_to_exactly_what_ran_before(deployer: Deployer, s
 
 def test_where_the_next_boot_differs_from_what_runs_both_come_back(deployer: Deployer) -> None:
     good = deployer.build("good")
-    deployer.store.run("nix", "copy", "--to", deployer.host.store_url, good, env=deployer.host.nix_ssh_environment)
+    deployer.copy(good)
     deployer.host.ssh(f"nix-env -p /nix/var/nix/profiles/system --set {good}")
     result = deployer.deploy(deployer.build("broken-activation"))
     assert result.returncode == DeployOutcome.ROLLED_BACK, result.output

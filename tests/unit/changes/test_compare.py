@@ -1,17 +1,14 @@
-"""Statuses of outputs, irrelevant files, and when evaluation may be skipped."""
+"""Statuses of outputs, and when evaluation may be skipped."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelinegen.changes.compare import compare, irrelevant, may_skip_evaluation, nothing_before
+from pipelinegen.changes.compare import compare, may_skip_evaluation, nothing_before
 from pipelinegen.changes.model import Base, ChangeSet, Head, Status
 from pipelinegen.config import Config
-from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput
 from tests.unit.changes.inventories import failure, inventory, output
 
@@ -127,45 +124,6 @@ def test_status_and_removed_account_for_every_output_once(now: dict[str, str], t
     assert set(compare(head, head)[0].values()) <= {Status.UNCHANGED}
 
 
-class TestIrrelevant:
-    @pytest.mark.parametrize(
-        ("files", "patterns", "answer"),
-        [
-            (["docs/a.txt", "docs/deep/b"], ["docs/**"], True),
-            (["README.md", "deep/er/x.md"], ["*.md"], True),
-            (["README.md", "flake.nix"], ["*.md"], False),
-            (["flake.nix"], [], False),
-            ([], [], True),
-            (["other/docs/a"], ["docs/**"], False),
-            (["other/docs/a"], ["docs/"], True),
-            (["other/README"], ["/README"], False),
-            (["docs/keep"], ["docs/*", "!docs/keep"], False),
-            (["docs/keep"], ["docs/", "!docs/keep"], True),
-            (["Docs/a"], ["docs/**"], False),
-            (["docs"], ["docs/**"], False),
-        ],
-    )
-    def test_files_are_matched_as_gitignore_does(
-        self, files: Sequence[str], patterns: Sequence[str], answer: bool
-    ) -> None:
-        assert irrelevant(files, patterns) is answer
-
-    @pytest.mark.parametrize("name", ["flake.nix\n.md", "x.md\n", "docs/\nflake.nix", "a\x00.md", "\x1b.md", "a\t.md"])
-    def test_a_name_with_a_control_character_is_never_irrelevant(self, name: str) -> None:
-        assert not irrelevant([name], ["*.md", "docs/**", "*", "**"])
-
-    @pytest.mark.parametrize("name", ["🦊.md", "é.md", "-x.md", 'say "hi".md', "a\\b.md", " .md", "docs/\ufffd"])
-    def test_other_odd_names_are_names(self, name: str) -> None:
-        assert irrelevant([name], ["*.md", "docs/**"])
-
-    def test_every_pattern_that_makes_no_sense_is_named(self) -> None:
-        with pytest.raises(ConfigError) as caught:
-            irrelevant(["x"], ["docs/**", "!", "/"])
-        assert caught.value.problems
-        assert all(problem.startswith("ignore_paths: ") for problem in caught.value.problems)
-        assert "'!'" in caught.value.problems[0]
-
-
 def change_set(
     files: tuple[str, ...] | None = ("docs/a",),
     *,
@@ -200,7 +158,6 @@ class TestSkippingEvaluation:
             change_set(head=None),
             change_set(("pipelinegen.toml",)),
             change_set(("sub/pipelinegen.toml", "docs/a")),
-            change_set(("docs/\nflake.nix",)),
         ],
         ids=[
             "a relevant file",
@@ -213,7 +170,6 @@ class TestSkippingEvaluation:
             "no commit",
             "our configuration",
             "our configuration in a subfolder",
-            "a hostile name",
         ],
     )
     def test_any_doubt_means_evaluation(self, changes: ChangeSet) -> None:

@@ -95,7 +95,7 @@ def sound_pipeline() -> Pipeline:
                 retry=Retry(max=2, when=("runner_system_failure",), exit_codes=(75,)),
                 artifacts=Artifacts(
                     paths=("junit.xml",),
-                    reports=Reports(junit=("junit.xml",), annotations=("links.json",)),
+                    reports=Reports(junit=("junit.xml",), annotations="links.json"),
                     when="always",
                     expire_in="1 week",
                 ),
@@ -147,7 +147,7 @@ ARTIFACTS = st.builds(
     Artifacts,
     name=MAYBE,
     paths=TEXTS,
-    reports=st.none() | st.builds(Reports, junit=TEXTS, dotenv=TEXTS, annotations=TEXTS),
+    reports=st.none() | st.builds(Reports, junit=TEXTS, dotenv=TEXTS, annotations=MAYBE),
     when=MAYBE,
     expire_in=MAYBE,
     access=MAYBE,

@@ -1,0 +1,47 @@
+"""What a project includes: the jobs that plan, keep and start the child pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelinegen.pipeline.compile import INSPECT_JOB, PARENT
+from pipelinegen.pipeline.emit import from_yaml
+from pipelinegen.pipeline.limits import Limits
+from pipelinegen.pipeline.schema import schema_findings
+from pipelinegen.pipeline.verify import Severity, verify
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "ci" / "pipelinegen.gitlab-ci.yml"
+TEXT = TEMPLATE.read_text("utf-8")
+
+
+def test_the_file_that_projects_include_is_sound() -> None:
+    jobs = yaml.safe_load(TEXT)
+    # An included file may leave the stages to the one that includes it; GitLab's own are build, test, deploy.
+    text = TEXT + "\nstages: [build, test, deploy]\n"
+    findings = verify(from_yaml(text), Limits(), "17.0", child=False)
+    assert [finding for finding in findings if finding.severity is Severity.ERROR] == []
+    assert jobs["deliver"]["trigger"]["strategy"] == "depend"
+
+
+def test_the_child_finds_the_job_and_the_variable_that_it_needs() -> None:
+    jobs = yaml.safe_load(TEXT)
+    assert INSPECT_JOB in jobs
+    assert jobs["deliver"]["variables"] == {PARENT.removeprefix("$"): "$CI_PIPELINE_ID"}
+    assert jobs[INSPECT_JOB]["artifacts"]["paths"] == [".pipelinegen/"]
+
+
+def test_the_job_whose_archive_carries_the_child_keeps_nothing_else() -> None:
+    jobs = yaml.safe_load(TEXT)
+    assert jobs["pipeline"]["artifacts"]["paths"] == ["pipeline.yml"]
+    assert jobs["deliver"]["trigger"]["include"] == [{"artifact": "pipeline.yml", "job": "pipeline"}]
+
+
+@pytest.mark.parametrize("file", [TEMPLATE, ROOT / ".gitlab-ci.yml"], ids=lambda file: file.name)
+def test_gitlabs_own_schema_accepts_the_files(file: Path) -> None:
+    found = schema_findings(file.read_text("utf-8"))
+    assert found.skipped is None
+    assert found.findings == ()
