@@ -120,6 +120,7 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         changes=changes,
         availability=reader.ask_all(path for output in inventory.outputs for path in output.wanted_paths),
         ref=_ref(env, kind),
+        flake=_shown(source, repository),
     )
     situation = replace(situation, deployed=_deployed(situation, request, source, repository, api, console))
     planned = make_plan(situation, load=_load, ask=reader.ask)
@@ -130,6 +131,12 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         kind=kind,
         merge_request=env.merge_request is not None,
     )
+
+
+def _shown(source: FlakeSource, repository: Repository | None) -> str:
+    if repository is None:
+        return source.reference
+    return f"./{source.subdirectory}" if source.subdirectory else "."
 
 
 def _load(paths: Iterable[str]) -> Mapping[str, Derivation]:

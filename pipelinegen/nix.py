@@ -376,7 +376,8 @@ def evaluate(
         The exit code; negative when a signal ended the evaluator.
     """
     command = [
-        *("nix-instantiate", *FEATURES, "--eval", "--read-write-mode", "--log-format", "internal-json"),
+        *("nix-instantiate", *FEATURES, "--eval", "--read-write-mode", "--show-trace"),
+        *("--log-format", "internal-json"),
         *("--option", "pure-eval", str(pure).lower()),
         *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower(), "-"),
     ]

@@ -75,10 +75,10 @@ def group(ctx: click.Context, /, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_command_line(sys.argv[1:]))
 
 
-def run(argv: list[str]) -> int:
+def run_command_line(argv: list[str]) -> int:
     """Run one command line; its exit code. Every failure ends here as a clear error."""
     try:
         result = group.main(args=argv, prog_name="pipelinegen", standalone_mode=False)

@@ -26,7 +26,8 @@ def command(ctx: click.Context, /, file: str, *, merge_request: bool, as_json: b
     session = open_session(ctx)
     settings = session.load_config().config.gitlab
     try:
-        text = click.get_text_stream("stdin").read() if file == "-" else (session.directory / file).read_text("utf-8")
+        with click.open_file(file if file == "-" else str(session.directory / file), encoding="utf-8") as stream:
+            text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "the pipeline file cannot be read",

@@ -7,19 +7,16 @@ Nix's `internal-json` log has one JSON record per line behind `@nix `. Three kin
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
 from pipelinegen.console import plain
+from pipelinegen.inventory.messages import error_text
 from pipelinegen.inventory.rules import Visit
 from pipelinegen.values import Value
 
 _PREFIX = "@nix "
-_BUILD = 105
-"""Nix's activity type of a build (`src/libutil/logging.hh`, `actBuild`)."""
-
 _ERROR_LEVEL = 0
 _TRACE = "trace: "
 
@@ -115,14 +112,58 @@ class BuildStarted(Value):
     drv_path: str
 
 
+class BuildLog(Value):
+    """A line of the log of such a build."""
+
+    text: str
+
+
 class Message(Value):
     """An error, or a line that is in no format: what the evaluator last said before it died."""
 
     text: str
 
 
-def read_line(line: str, word: str) -> Report | BuildStarted | Message | None:
-    """What a line of the evaluator's stderr means; null for what is of no interest here.
+Said = Report | BuildStarted | BuildLog | Message
+
+
+class LineReader:
+    """Puts long lines together again, which arrive in pieces, and reads them.
+
+    Args:
+        word: the run's secret word.
+    """
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._begun = ""
+
+    def read(self, line: str) -> Said | None:
+        """What a line (or the last piece of one) means; null for what is of no interest here.
+
+        Raises:
+            ValueError: a report is damaged.
+        """
+        if line.startswith(_PREFIX) or not self._begun:
+            self._begun = ""  # what was begun then was the last word of something that was killed
+        whole = self._begun + line
+        if whole.startswith(_PREFIX) and not (whole.endswith("}") and _is_json(whole[len(_PREFIX) :])):
+            self._begun = whole
+            return None
+        self._begun = ""
+        return read_line(whole, self._word)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_line(line: str, word: str) -> Said | None:
+    """What a whole line of the evaluator's stderr means; null for what is of no interest here.
 
     Args:
         line: without its end.
@@ -134,16 +175,17 @@ def read_line(line: str, word: str) -> Report | BuildStarted | Message | None:
     if not line.startswith(_PREFIX):
         text = plain(line).strip()
         return Message(text=text) if text else None
-    try:
-        record = json.loads(line[len(_PREFIX) :])
-    except ValueError:
-        return None  # the last line of an evaluator that was killed in the middle of it
-    action = record.get("action")
-    if action == "start" and record.get("type") == _BUILD and record.get("fields"):
-        return BuildStarted(drv_path=str(record["fields"][0]))
-    if action != "msg":
-        return None
-    return _message(record, word)
+    record = json.loads(line[len(_PREFIX) :])
+    fields = record.get("fields") or [""]
+    # The numbers are Nix's (`src/libutil/logging.hh`): actBuild, and resBuildLogLine.
+    match record.get("action"), record.get("type"):
+        case "start", 105:
+            return BuildStarted(drv_path=str(fields[0]))
+        case "result", 101:
+            return BuildLog(text=plain(str(fields[0])))
+        case "msg", _:
+            return _message(record, word)
+    return None
 
 
 def _message(record: dict[str, Any], word: str) -> Report | Message | None:
@@ -152,6 +194,6 @@ def _message(record: dict[str, Any], word: str) -> Report | Message | None:
         if not text.startswith(f"{_TRACE}{word} "):
             return None  # a trace of the flake's own
         return _REPORT.validate_json(text[len(_TRACE) + len(word) + 1 :])
-    if record.get("level") == _ERROR_LEVEL and re.match(r"(?:\x1b\[[0-9;]*m)*error", text):
-        return Message(text=plain(text).strip())
+    if record.get("level") == _ERROR_LEVEL and plain(text).startswith("error"):
+        return Message(text=error_text(record))
     return None

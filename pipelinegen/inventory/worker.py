@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,14 @@ from pipelinegen.attrpath import nix_string
 from pipelinegen.config import Evaluation
 from pipelinegen.inventory.frontier import Task
 from pipelinegen.inventory.model import FlakeSource
-from pipelinegen.inventory.records import BuildStarted, Message, Report, read_line
+from pipelinegen.inventory.records import BuildLog, BuildStarted, LineReader, Message, Report
 from pipelinegen.inventory.trees import Trees
 
-MESSAGE_LINES = 60
-"""Lines kept of what an evaluator said when it died; its message comes last."""
+MESSAGES = 10
+"""How much is kept of what an evaluator says: errors, and lines of a crash. The last ones count."""
+
+LOG_LINES = 20
+"""Lines kept of the log of a build that evaluation needs."""
 
 
 @dataclass(frozen=True)
@@ -90,41 +94,20 @@ class Worker:
             ToolError: there is no Nix.
             ValueError: a report makes no sense.
         """
-        said: list[str] = []
-        limit = self._settings.timeout
-        turned = self._clock()
-
-        def check_time() -> None:
-            if self._clock() - turned > limit:
-                raise _TimeUpError
-
-        def take(line: str) -> None:
-            nonlocal turned
-            match read_line(line, self._word):
-                case None:
-                    check_time()
-                case BuildStarted(drv_path=drv_path):
-                    on_build(drv_path)
-                case Message(text=text):
-                    said.append(text)
-                    del said[:-MESSAGE_LINES]
-                case report:
-                    turned = self._clock()
-                    said.clear()
-                    on_report(report)
-
+        run = _Run(self._word, self._settings.timeout, self._clock, on_report, on_build)
         try:
             code = nix.evaluate(
                 self._expression(tasks, catch=catch),
                 pure=not self._settings.impure,
                 allow_import_from_derivation=self._settings.allow_import_from_derivation,
                 max_memory_mb=self._settings.max_memory_mb,
-                on_line=take,
-                on_idle=check_time,
+                on_line=run.take,
+                on_idle=run.check_time,
             )
         except _TimeUpError:
+            limit = self._settings.timeout
             return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
-        return _ending(code, said, self._settings.max_memory_mb)
+        return _ending(code, run.last_words(), self._settings.max_memory_mb)
 
     def _expression(self, tasks: Sequence[Task], *, catch: bool) -> str:
         listed = [{"path": list(task.path), "look": task.look.to_json()} for task in tasks]
@@ -132,6 +115,62 @@ class Worker:
             f"let outputs = {self._flake}; in ({_shipped('walk.nix')}) {{ inherit outputs; "
             f"word = {nix_string(self._word)}; tasks = {_json(listed)}; catch = {str(catch).lower()}; }}"
         )
+
+
+class _Run:
+    """What is known of one process while it runs."""
+
+    def __init__(
+        self,
+        word: str,
+        limit: float,
+        clock: Callable[[], float],
+        on_report: Callable[[Report], None],
+        on_build: Callable[[str], None],
+    ) -> None:
+        self._reader = LineReader(word)
+        self._limit = limit
+        self._clock = clock
+        self._on_report = on_report
+        self._on_build = on_build
+        self._turned = clock()
+        self._said: deque[str] = deque(maxlen=MESSAGES)
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._building: list[str] = []
+
+    def check_time(self) -> None:
+        """End the evaluator when it has been at one attribute for too long, whatever it says meanwhile."""
+        if self._clock() - self._turned > self._limit:
+            raise _TimeUpError
+
+    def take(self, line: str) -> None:
+        """One line (or piece) of its stderr."""
+        match self._reader.read(line):
+            case None:
+                pass
+            case BuildStarted(drv_path=drv_path):
+                self._building.append(drv_path)
+                self._on_build(drv_path)
+            case BuildLog(text=text):
+                self._log.append(text)
+            case Message(text=text):
+                if text not in self._said:
+                    self._said.append(text)
+            case report:
+                self._turned = self._clock()
+                for heard in (self._said, self._log, self._building):
+                    heard.clear()
+                self._on_report(report)
+                return
+        self.check_time()
+
+    def last_words(self) -> str:
+        """What it said since its last report, with the log of the build that it failed for."""
+        text = "\n".join(self._said)
+        if self._log and any(drv_path in text for drv_path in self._building):
+            log = "\n".join(f"  {line}" for line in self._log)
+            text += f"\nlast lines of the build's log:\n{log}"
+        return text
 
 
 def _flake_expression(source: FlakeSource, trees: Trees) -> str:
@@ -153,10 +192,9 @@ def _shipped(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _ending(code: int, said: Sequence[str], max_memory_mb: int) -> Ending:
+def _ending(code: int, text: str, max_memory_mb: int) -> Ending:
     if code == 0:
         return Ending("done")
-    text = "\n".join(said)
     if "out of memory" in text.lower():
         return Ending("memory", f"evaluation needs more than {max_memory_mb} MiB (evaluation.max_memory_mb)\n{text}")
     if code < 0:

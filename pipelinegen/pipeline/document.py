@@ -172,13 +172,17 @@ def _problems(error: ValidationError) -> Iterator[str]:
     messages: dict[tuple[str | int, ...], list[str]] = {}
     for finding in error.errors(include_url=False, include_input=False):
         place = tuple(part for part in finding["loc"] if not _is_branch(part))
-        unknown = finding["type"] == "extra_forbidden"
-        message = _UNKNOWN + _close(str(place[-1])) if unknown else finding["msg"].replace("Input", "it", 1)
-        messages.setdefault(place, []).append(message)
+        messages.setdefault(place, []).append(_message(finding["type"], finding["msg"], str(place[-1])))
     reached = {place[:depth] for place in messages for depth in range(len(place))}
     for place, alternatives in messages.items():
         if place not in reached:
             yield f"{inert('.'.join(map(str, place)))}: {', or '.join(alternatives)}"
+
+
+def _message(kind: str, message: str, keyword: str) -> str:
+    if kind == "extra_forbidden":
+        return _UNKNOWN + _close(keyword)
+    return "it is missing" if kind == "missing" else message.replace("Input", "it", 1)
 
 
 def _is_branch(part: str | int) -> bool:

@@ -56,7 +56,7 @@ class _Tree:
         """At most `room` names of jobs that together wait for `names`."""
         # What the same jobs wait for is collected together, the largest crowd first, so that those jobs
         # can share the collectors; only then anything else, in order.
-        crowds: dict[Names, list[str]] = {}
+        crowds: dict[int, list[str]] = {}
         for name in names:
             crowds.setdefault(self.crowds[name], []).append(name)
         surplus = len(names) - room
@@ -106,14 +106,15 @@ class _Tree:
         job = self.jobs.get(name)
         return (self.order.get(job.stage, 0) if job else 0, self.place.get(name, 0))
 
-    def _crowds(self, jobs: Sequence[Job]) -> dict[str, Names]:
-        """Needed job → the jobs with too many needs that wait for it."""
+    def _crowds(self, jobs: Sequence[Job]) -> dict[str, int]:
+        """Needed job → a number for the set of jobs with too many needs that wait for it."""
         crowds: dict[str, list[str]] = {}
         for job in jobs:
             if len(job.needs or ()) > self.limit:
                 for name in _waited_for(job):
                     crowds.setdefault(name, []).append(job.name)
-        return {name: tuple(crowd) for name, crowd in crowds.items()}
+        numbers: dict[Names, int] = {}
+        return {name: numbers.setdefault(tuple(crowd), len(numbers)) for name, crowd in crowds.items()}
 
 
 def _waited_for(job: Job) -> Names:

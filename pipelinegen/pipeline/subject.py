@@ -12,6 +12,9 @@ from pipelinegen.pipeline.model import Job, Pipeline
 EDGE_STAGES = (".pre", ".post")
 """Stages that exist without being listed, before and after all others."""
 
+DEFAULT_STAGES = ("build", "test", "deploy")
+"""The stages of a file that lists none: https://docs.gitlab.com/ci/yaml/#stages."""
+
 Trouble = tuple[str | None, str]
 """The job (null: the whole file) and what is wrong with it, one sentence."""
 
@@ -51,13 +54,13 @@ class Subject:
     def stage_order(self) -> dict[str, int]:
         """Stage → its place; `.pre` is first and `.post` last, listed or not."""
         first, last = EDGE_STAGES
-        listed = [stage for stage in self.pipeline.stages if stage not in EDGE_STAGES]
+        listed = [stage for stage in self.pipeline.stages or DEFAULT_STAGES if stage not in EDGE_STAGES]
         return {stage: place for place, stage in enumerate((first, *dict.fromkeys(listed), last))}
 
-    def starts_after(self, job: Job, other: Job) -> bool:
-        """Whether `other` is in a later stage than `job` (unknown stages are never later)."""
+    def is_later(self, job: Job, than: Job) -> bool:
+        """Whether `job` is in a later stage than the other (an unknown stage is never later)."""
         order = self.stage_order
-        return order.get(other.stage, -1) > order.get(job.stage, len(order))
+        return order.get(job.stage, -1) > order.get(than.stage, len(order))
 
     @cached_property
     def needed(self) -> frozenset[str]:

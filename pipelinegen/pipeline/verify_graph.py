@@ -56,7 +56,7 @@ def _dependencies_exist(subject: Subject, job: Job) -> Iterator[Trouble]:
             yield job.name, f"depends on {name!r}, which does not exist"
         elif needed is not None and name not in needed:
             yield job.name, f"depends on {name!r}, which is not one of its needs"
-        elif needed is None and not subject.starts_after(target, job):
+        elif needed is None and not subject.is_later(job, than=target):
             yield job.name, f"depends on {name!r}, which is in no earlier stage"
 
 
@@ -103,7 +103,7 @@ def needs_go_back(subject: Subject) -> Iterator[Trouble]:
     for job in subject.jobs:
         for name in job.local_needs:
             target = subject.by_name.get(name)
-            if target is not None and subject.starts_after(job, target):
+            if target is not None and subject.is_later(target, than=job):
                 yield job.name, f"needs {name!r}, which is in the later stage {target.stage!r}"
 
 

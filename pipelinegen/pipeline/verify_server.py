@@ -36,15 +36,9 @@ def small_file(subject: Subject) -> Iterator[Trouble]:
         return
     if subject.yaml_bytes > subject.limits.max_bytes:
         yield None, f"the file has {subject.yaml_bytes} bytes; at most {subject.limits.max_bytes} fit"
-    memory = memory_estimate(subject.yaml_bytes)
-    if memory > subject.limits.max_memory:
-        yield (
-            None,
-            (
-                f"the file of {subject.yaml_bytes} bytes takes GitLab about {memory} bytes of memory; "
-                f"it allows {subject.limits.max_memory}"
-            ),
-        )
+    memory, allowed = memory_estimate(subject.yaml_bytes), subject.limits.max_memory
+    if memory > allowed:
+        yield None, f"{subject.yaml_bytes} bytes take GitLab about {memory} bytes of memory; it allows {allowed}"
 
 
 def near_limits(subject: Subject) -> Iterator[Trouble]:

@@ -164,7 +164,7 @@ def trigger_jobs(subject: Subject) -> Iterator[Trouble]:
             source = subject.by_name.get(include.job or "")
             if source is None:
                 yield job.name, f"includes an artifact of {include.job!r}, which does not exist"
-            elif source is job or subject.starts_after(job, source):
+            elif source is job or subject.is_later(source, than=job):
                 yield job.name, f"includes an artifact of {include.job!r}, which does not run before it"
 
 

@@ -52,7 +52,7 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
     failed = _failed(inventory, judged)
     tasks = make_tasks(situation, units, judged, failed)
     plan = Plan(
-        flake=inventory.source.reference,
+        flake=situation.flake,
         base=situation.changes.base if situation.changes.base.rev else None,
         head=situation.changes.head,
         outputs=tuple(_planned_output(one, tasks.jobs_of, situation) for one in judged),
@@ -62,7 +62,7 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
         notes=_notes(situation),
     )
     work = Work(
-        flake=inventory.source.reference,
+        flake=situation.flake,
         units=units.units,
         failures={one.job: Failure(attr=one.attr, message=one.message) for one in failed},
         derivations=EXPORT_NAME if units.units else None,

@@ -37,6 +37,8 @@ class Situation:
     """Config, flake, change, caches and ref of one push.
 
     Attributes:
+        flake: the flake relative to the top of the repository (`.`, `./nixos`), so that a plan is the same
+            wherever the repository lies.
         deployed: host → system path of its last successful deployment; a host that is absent was given
             something unknown.
     """
@@ -46,6 +48,7 @@ class Situation:
     changes: ChangeSet
     availability: Availability
     ref: Ref
+    flake: str = "."
     deployed: dict[str, str] = field(default_factory=dict)
 
     def status(self, output: FlakeOutput) -> Status:

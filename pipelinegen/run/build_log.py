@@ -124,7 +124,8 @@ class BuildLog:
             if made(drv_path):
                 self._done(self.builds[drv_path])
             else:
-                self._failed(self.builds[drv_path], "it ended without its outputs")
+                # Nix 2.34 does not name the derivation that ran out of time.
+                self._failed(self.builds[drv_path], (self.errors or ["it ended without its outputs"])[-1])
 
     def _stopped(self, activity: int) -> None:
         build = self._active.pop(activity, None)
@@ -161,7 +162,7 @@ class BuildLog:
         self._heartbeat.spoke()
 
     def _failed(self, build: Build, message: str) -> None:
-        build.failure = clean(message.split("\n", 1)[0], colour=False)
+        build.failure = clean(nix_events.summary(message), colour=False)
         build.seconds = self._console.clock() - build.started
         title = f"failed {clean(build.drv_path, colour=False)} ({duration(build.seconds)})"
         self._console.write(self._console.style(title, "red") + "\n")
@@ -175,7 +176,7 @@ class BuildLog:
         if "--add-root" in text:
             return  # roots are set once it is known what was made
         if level == 0:
-            self.errors.append(clean(text.split("\n", 1)[0], colour=False))
+            self.errors.append(clean(text.split("\n", 1)[0].removeprefix("error: "), colour=False))
         if level <= 1:
             for line in text.split("\n"):
                 self._console.foreign(line, "nix: ")

@@ -86,6 +86,13 @@ class Message:
 Event = Started | Fetching | LogLine | Stopped | Progress | BuildFailed | Message
 
 
+def summary(message: str) -> str:
+    """One line of a message about a build: Nix 2.34 tells the reason in lines of their own."""
+    first, *rest = (line.strip() for line in message.split("\n"))
+    reasons = [line for line in rest if line.startswith(("Reason: ", "Required "))]
+    return "; ".join(line.removeprefix("Reason: ").rstrip(".") for line in reasons) or first.rstrip(":")
+
+
 class Parser:
     """Turns lines into events; keeps what one line says about a later one."""
 

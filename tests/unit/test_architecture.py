@@ -43,12 +43,12 @@ ARROWS = {
 WORLD = {
     "subprocess": {"process.py"},
     "random": set(),
-    "secrets": {"inventory/worker.py", "run/activate.py"},
+    "secrets": {"inventory/read.py", "run/activate.py"},
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""
 
-READS_ENVIRONMENT = {"cli/session.py", "console.py", "process.py", "secret_files.py"}
+READS_ENVIRONMENT = {"cli/session.py", "console.py", "gitlab_api.py", "process.py", "secret_files.py"}
 
 PURE_FOLDERS = ("plan", "pipeline", "report")
 PURE = [

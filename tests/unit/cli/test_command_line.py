@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pipelinegen.cli import COMMANDS, group, run
+from pipelinegen.cli import COMMANDS, group, run_command_line
 from pipelinegen.cli.failure import show_failure
 from pipelinegen.errors import CommandError, ConfigError, PipelinegenError
 
@@ -52,8 +52,8 @@ def test_the_list_of_commands_says_what_each_command_says(name: str) -> None:
 
 def test_help_imports_neither_pydantic_nor_git() -> None:
     code = (
-        "import sys\nfrom pipelinegen.cli import run\n"
-        "run(['--help'])\n"
+        "import sys\nfrom pipelinegen.cli import run_command_line\n"
+        "run_command_line(['--help'])\n"
         "sys.exit(any(name in sys.modules for name in ('pydantic', 'git', 'httpx', 'yaml')))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
@@ -74,13 +74,13 @@ def test_help_imports_neither_pydantic_nor_git() -> None:
         (["run", "deploy", "nobody", "--system", "/nix/store/x"], 2),
         (["config", "schema"], 0),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_exit_codes(
     arguments: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(arguments) == code
+    assert run_command_line(arguments) == code
     said = capsys.readouterr().err
     assert "Traceback" not in said
     if code:
@@ -115,7 +115,7 @@ def test_configuration_errors_are_all_shown(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipelinegen.toml").write_text("hots = 1\nexclud = 2\n")
-    assert run(["config", "show"]) == ConfigError.exit_code
+    assert run_command_line(["config", "show"]) == ConfigError.exit_code
     said = capsys.readouterr().err
     assert "hots" in said
     assert "exclud" in said

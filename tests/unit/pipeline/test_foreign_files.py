@@ -83,7 +83,7 @@ def test_what_is_no_plain_yaml_is_refused(text: str, why: str) -> None:
     [
         ("a: {scrip: x}", "a: scrip: pipelinegen does not write this keyword; did you mean 'script'?"),
         ("a: {retry: {mx: 1}}", "a: retry.mx: pipelinegen does not write this keyword; did you mean 'max'?"),
-        ("a: {image: {nme: x, entrypoint: ['']}}", "a: image.name: Field required"),
+        ("a: {image: {nme: x, entrypoint: ['']}}", "a: image.name: it is missing"),
         ("a: {allow_failure: maybe}", "a: allow_failure: it should be a valid boolean, or it should be an object"),
         ("a: {needs: [{job: 1}]}", "a: needs.0.job: it should be a valid string"),
         ("a: {retry: {max: '2'}}", "a: retry.max: it should be a valid integer"),
