@@ -25,11 +25,11 @@ from pipelinegen.errors import FlakeError, GitError, PipelinegenError
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
+from pipelinegen.job_names import environment_name
 from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.model import Pipeline
-from pipelinegen.pipeline.names import environment_name
 from pipelinegen.pipeline.verify import require_valid
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned

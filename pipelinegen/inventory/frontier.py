@@ -17,11 +17,9 @@ from pipelinegen.inventory.records import (
     Caught,
     Enter,
     Found,
-    Ignored,
     Name,
     Report,
     SetDone,
-    Subject,
     Unavailable,
 )
 from pipelinegen.inventory.rules import MAX_DEPTH, Item, Look, Rules, Visit

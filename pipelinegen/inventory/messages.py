@@ -18,18 +18,33 @@ STEPS = 6
 LINES = 60
 """Lines of an error itself that are told; a failed assertion of a host may list many."""
 
-_INTERNAL = re.compile(r"«stdin»|«none»|«string»|derivation-internal\.nix|^$")
-_EMPTY_TOLD_STEPS = frozenset({"", "from call site"})
+_OURS = re.compile(r"«stdin»|«none»|derivation-internal\.nix")
+_UNTOLD = frozenset({"", "from call site"})
 
 
 def error_text(record: dict[str, Any]) -> str:
     """One `msg` record of Nix's `internal-json` log that is an error: its message, place and way."""
     text = plain(str(record.get("msg", ""))).strip()
     raw = plain(str(record.get("raw_msg", ""))).strip()
-    lines = _own_lines(text, raw)
+    if raw and _is_ours(str(record.get("file") or "")):
+        # The place would be in an expression that nobody knows.
+        lines = [f"error: {line}" if not number else line for number, line in enumerate(raw.split("\n"))]
+    else:
+        lines = _own_lines(text, raw)
     if len(lines) > LINES:
         lines = [*lines[:LINES], f"(and {len(lines) - LINES} lines more)"]
     return "\n".join([*lines, *_steps(record.get("trace") or [])])
+
+
+def shorten_paths(text: str, tree: str) -> str:
+    """Files of the flake's own source tree (a store path) named as in the repository."""
+    # 2.34 writes «path:/nix/store/…-source?narHash=…»/flake.nix.
+    return re.sub(rf"(?:«path:)?{re.escape(tree)}(?:\?[^»\s]*»)?/", "", text)
+
+
+def _is_ours(file: str) -> bool:
+    # 2.8 gives the text of the expression for its name.
+    return "\n" in file or _OURS.search(file) is not None
 
 
 def _own_lines(text: str, raw: str) -> list[str]:
@@ -38,7 +53,7 @@ def _own_lines(text: str, raw: str) -> list[str]:
     start = max(text.rfind(f"\n       {first}"), text.rfind(f"\n{first}"))
     own = text[start:].strip() if start >= 0 else text
     step = re.search(r"\n\s*\n\s*… ", own)
-    if step is not None and step.start() > 0:
+    if step is not None:
         own = own[: step.start()]
     return [line.removeprefix("       ").rstrip() for line in own.split("\n")]
 
@@ -48,12 +63,11 @@ def _steps(trace: list[dict[str, Any]]) -> list[str]:
     for step in trace:
         what = plain(str(step.get("raw_msg", ""))).strip().partition("\n")[0]
         where = str(step.get("file") or "")
-        if what in _EMPTY_TOLD_STEPS or (where and _INTERNAL.search(where)):
+        if what in _UNTOLD or _is_ours(where):
             continue
-        line = step.get("line")
         # Newer versions write line and column into the file already.
-        place = f"{where}:{line}" if where and line and not re.search(r":\d+:\d+$", where) else where
-        sentence = f"… {what}" + (f", at {place}" if place else "")
+        place = where if re.search(r":\d+:\d+$", where) else f"{where}:{step.get('line')}:{step.get('column')}"
+        sentence = f"… {what}" + (f", at {place}" if where else "")
         if sentence not in told:
             told.append(sentence)
         if len(told) == STEPS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 from pipelinegen.attrpath import AttrPath
 from pipelinegen.config import Config
@@ -65,9 +64,7 @@ def read_inventory(source: FlakeSource, config: Config, *, on_progress: OnProgre
         before = frontier.state()
         frontier.begin()
         try:
-            ending = worker.run(
-                tasks, catch=len(frontier.failures) >= MESSAGES, on_report=take, on_build=built.add
-            )
+            ending = worker.run(tasks, catch=len(frontier.failures) >= MESSAGES, on_report=take, on_build=built.add)
         except ValueError as error:
             raise ToolError("the evaluator's reports make no sense", where=source.reference, why=str(error)) from error
         if ending.how != "done":

@@ -99,9 +99,7 @@ class Caught(Subject):
     event: Literal["caught"]
 
 
-Report = Annotated[
-    Enter | Name | SetDone | Found | Unavailable | Ignored | Caught, Field(discriminator="event")
-]
+Report = Annotated[Enter | Name | SetDone | Found | Unavailable | Ignored | Caught, Field(discriminator="event")]
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 

@@ -46,7 +46,7 @@ class Item:
 
     Attributes:
         suffix: where the derivation is, below the attribute.
-        shell: take `inputDerivation` where there is one.
+        dev_shell: take `inputDerivation` where there is one.
         recurse: whether an attribute set that is no derivation is searched.
         unmarked_depth: sets at paths shorter than this are searched even when they do not say
             `recurseForDerivations = true` (but not when they say `false`).
@@ -54,7 +54,7 @@ class Item:
 
     kind: Kind
     suffix: AttrPath = ()
-    shell: bool = False
+    dev_shell: bool = False
     recurse: bool = True
     unmarked_depth: int = 0
 
@@ -87,7 +87,7 @@ class Look:
             return {
                 "visit": "item",
                 "suffix": list(self.item.suffix),
-                "shell": self.item.shell,
+                "devShell": self.item.dev_shell,
                 "recurse": self.item.recurse,
                 "unmarkedDepth": self.item.unmarked_depth,
                 "follow": self.follow,
@@ -113,7 +113,7 @@ def _standard() -> tuple[_Rule, ...]:
         for text, item in (
             ("packages.*.*", Item(Kind.PACKAGE)),
             ("checks.*.*", Item(Kind.CHECK)),
-            ("devShells.*.*", Item(Kind.DEV_SHELL, shell=True)),
+            ("devShells.*.*", Item(Kind.DEV_SHELL, dev_shell=True)),
             ("formatter.*", Item(Kind.FORMATTER, recurse=False)),
             # Hydra and `nix flake check` search every attribute set here, marked or not.
             ("hydraJobs", Item(Kind.HYDRA_JOB, unmarked_depth=_EVERY_DEPTH)),

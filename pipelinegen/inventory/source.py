@@ -73,16 +73,14 @@ def source_at(place: FlakeSource | Path, rev: str, subdirectory: str = "", *, co
 
 
 def _is_shallow(repository: Path) -> bool:
-    command = ["git", "-C", repository, "rev-parse", "--is-shallow-repository"]
+    command = ["git", "-C", str(repository), "rev-parse", "--is-shallow-repository"]
     try:
         return process.run(command, timeout=60).text.strip() == "true"
     except CommandError as error:
         raise GitError("git cannot read the repository", where=str(repository)) from error
 
 
-def source_from_metadata(
-    metadata: dict[str, Any], *, nix_version: str, lock_changed: bool
-) -> FlakeSource:
+def source_from_metadata(metadata: dict[str, Any], *, nix_version: str, lock_changed: bool) -> FlakeSource:
     """What `nix flake metadata --json` said, as a source.
 
     Args:

@@ -90,8 +90,6 @@ def _literal(value: object) -> str:
 
 
 def _lock(nodes: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    locked = {
-        name: {"flake": False, "locked": nodes[node], "original": nodes[node]} for node, name in names.items()
-    }
+    locked = {name: {"flake": False, "locked": nodes[node], "original": nodes[node]} for node, name in names.items()}
     root = {"inputs": {name: name for name in names.values()}}
     return json.dumps({"nodes": {"root": root, **locked}, "root": "root", "version": 7}, sort_keys=True)

@@ -94,7 +94,7 @@ let
       marks = filter (name: field name == true) [ "broken" "unsupported" "insecure" "unfree" ];
       forbidden = filter (name: name != "unfree") marks != [ ];
       available = field "available";
-      isShell = look.shell && value ? inputDerivation;
+      isShell = look.devShell && value ? inputDerivation;
       real = if isShell then value.inputDerivation else value;
       report = {
         inherit path;

@@ -16,6 +16,7 @@ from pipelinegen import nix
 from pipelinegen.attrpath import nix_string
 from pipelinegen.config import Evaluation
 from pipelinegen.inventory.frontier import Task
+from pipelinegen.inventory.messages import shorten_paths
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.inventory.records import BuildLog, BuildStarted, LineReader, Message, Report
 from pipelinegen.inventory.trees import Trees
@@ -71,6 +72,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._flake = _flake_expression(source, trees)
+        self._tree = source.store_path
         self._settings = settings
         self._word = word
         self._clock = clock
@@ -107,7 +109,7 @@ class Worker:
         except _TimeUpError:
             limit = self._settings.timeout
             return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
-        return _ending(code, run.last_words(), self._settings.max_memory_mb)
+        return _ending(code, shorten_paths(run.last_words(), self._tree), self._settings.max_memory_mb)
 
     def _expression(self, tasks: Sequence[Task], *, catch: bool) -> str:
         listed = [{"path": list(task.path), "look": task.look.to_json()} for task in tasks]

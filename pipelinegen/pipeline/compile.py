@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipelinegen import __version__
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
+from pipelinegen.job_names import environment_name, resource_group, title
 from pipelinegen.pipeline import durations
 from pipelinegen.pipeline.limits import supports
 from pipelinegen.pipeline.model import (
@@ -22,7 +23,6 @@ from pipelinegen.pipeline.model import (
     Reports,
     Retry,
 )
-from pipelinegen.pipeline.names import environment_name, resource_group, title
 from pipelinegen.pipeline.needs_tree import fan_in
 from pipelinegen.plan.model import Action, Plan, Planned, Stage, Task
 from pipelinegen.plan.situation import find_runner

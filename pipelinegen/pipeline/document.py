@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from pipelinegen.characters import inert
 from pipelinegen.errors import VerificationError
 from pipelinegen.pipeline import model
-from pipelinegen.pipeline.characters import inert
 from pipelinegen.pipeline.model import Default, Job, Pipeline, Rule, Variables
 from pipelinegen.values import Value
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from pipelinegen.job_names import job_name
 from pipelinegen.pipeline.model import Job, Need, Retry
-from pipelinegen.pipeline.names import job_name
 from pipelinegen.plan.model import Stage
 
 Names = tuple[str, ...]

@@ -10,8 +10,8 @@ import importlib.resources
 import json
 from typing import Any
 
+from pipelinegen.characters import inert
 from pipelinegen.pipeline import yaml_text
-from pipelinegen.pipeline.characters import inert
 from pipelinegen.values import Value
 
 _FOLDER = "builtin_schemas/vendor"

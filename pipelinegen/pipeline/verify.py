@@ -16,12 +16,12 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from pipelinegen.characters import inert
 from pipelinegen.errors import VerificationError
 from pipelinegen.pipeline import verify_deploys as deploys
 from pipelinegen.pipeline import verify_graph as graph
 from pipelinegen.pipeline import verify_server as server
 from pipelinegen.pipeline import verify_values as values
-from pipelinegen.pipeline.characters import inert
 from pipelinegen.pipeline.limits import Limits, parse_version
 from pipelinegen.pipeline.model import Pipeline
 from pipelinegen.pipeline.subject import Check, Subject

@@ -6,7 +6,7 @@ import graphlib
 from collections import Counter
 from collections.abc import Iterator
 
-from pipelinegen.pipeline import names
+from pipelinegen import job_names as names
 from pipelinegen.pipeline.limits import MAX_STAGE_NAME, MAX_WORKFLOW_NAME
 from pipelinegen.pipeline.model import Job
 from pipelinegen.pipeline.subject import EDGE_STAGES, Subject, Trouble

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelinegen.pipeline import durations, names
+from pipelinegen import job_names
+from pipelinegen.pipeline import durations
 from pipelinegen.pipeline.limits import (
     MAX_DELAY,
     MAX_FALLBACK_KEYS,
@@ -60,10 +61,10 @@ def group_names(subject: Subject) -> Iterator[Trouble]:
         ):
             if name is None:
                 continue
-            if not names.GROUP_NAME.fullmatch(name):
+            if not job_names.GROUP_NAME.fullmatch(name):
                 yield job.name, f"{kind} {name[:80]!r}: only letters, digits, spaces and -_/${{}}. are allowed"
-            if len(name) > names.MAX_GROUP_NAME:
-                yield job.name, f"{kind}: {len(name)} characters, GitLab allows {names.MAX_GROUP_NAME}"
+            if len(name) > job_names.MAX_GROUP_NAME:
+                yield job.name, f"{kind}: {len(name)} characters, GitLab allows {job_names.MAX_GROUP_NAME}"
 
 
 def closed_lists(subject: Subject) -> Iterator[Trouble]:

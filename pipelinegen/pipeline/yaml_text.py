@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 import yaml
 from yaml.emitter import ScalarAnalysis
 
+from pipelinegen import characters
 from pipelinegen.errors import UsageError, VerificationError
-from pipelinegen.pipeline import characters
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _SafeLoader

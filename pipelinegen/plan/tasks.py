@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipelinegen import attrpath
 from pipelinegen.config import Gate, Policy
 from pipelinegen.inventory.model import FlakeOutput, Kind
-from pipelinegen.pipeline.names import job_name
+from pipelinegen.job_names import job_name
 from pipelinegen.plan.model import Action, Choice, Stage, Task, Unit
 from pipelinegen.plan.rules import Verdict, missing_in
 from pipelinegen.plan.situation import Situation

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelinegen.inventory.model import FlakeOutput, Kind
-from pipelinegen.pipeline.names import job_name
+from pipelinegen.job_names import job_name
 from pipelinegen.plan.model import Realise, Stage, Unit
 from pipelinegen.plan.partition import Group, partition
 from pipelinegen.plan.to_build import ToBuild

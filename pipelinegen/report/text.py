@@ -21,13 +21,13 @@ def plan_text(plan: Plan, style: Style, *, everything: bool = False) -> str:
         style: colours a text.
         everything: also list outputs for which nothing happens.
     """
-    lines = [*_heading(plan, style), ""]
+    lines = _heading(plan, style)
     shown = [output for output in plan.outputs if everything or _active(output)]
     for stage in Stage:
         rows = [(output, output.decisions[stage]) for output in shown if stage in output.decisions]
         rows = [(output, decision) for output, decision in rows if everything or decision.decision is not Choice.SKIP]
         if rows:
-            lines.append(style(stage, "bold"))
+            lines += ["", style(stage, "bold")]
             lines += [_row(output, decision, style) for output, decision in rows]
     for failure in plan.failures:
         first = plain(failure.message).strip().split("\n")
@@ -69,6 +69,10 @@ def _summary(plan: Plan) -> str:
     derivations = sum(job.derivations for job in plan.jobs)
     idle = sum(not _active(output) for output in plan.outputs)
     return (
-        f"{len(plan.jobs)} jobs ({jobs}), {derivations} derivations to build; "
-        f"nothing to do for {idle} of {len(plan.outputs)} outputs"
+        f"{_count(len(plan.jobs), 'job')} ({jobs}), {_count(derivations, 'derivation')} to build; "
+        f"nothing to do for {idle} of {_count(len(plan.outputs), 'output')}"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

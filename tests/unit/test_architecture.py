@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 BASE = {
     "pipelinegen",
     "attrpath",
+    "characters",
     "ci_env",
     "config",
     "console",

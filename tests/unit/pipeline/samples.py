@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from pipelinegen.job_names import RESERVED
 from pipelinegen.pipeline.model import (
     Artifacts,
     Cache,
@@ -28,7 +29,6 @@ from pipelinegen.pipeline.model import (
     Trigger,
     Variable,
 )
-from pipelinegen.pipeline.names import RESERVED
 
 STAGES = ("build", "test", "push", "deploy")
 
@@ -74,6 +74,43 @@ def job(name: str = "job", **keywords: Any) -> Job:
 def pipeline(*jobs: Job, **keywords: Any) -> Pipeline:
     """A sound pipeline with an automatic job, `jobs` and `keywords`."""
     return Pipeline(**{"stages": STAGES, "jobs": (job("summary"), *jobs), **keywords})
+
+
+def x(**keywords: Any) -> Job:
+    """A sound job named x, except for `keywords`."""
+    return job("x", **keywords)
+
+
+def needs(*names: str, **keywords: Any) -> tuple[Need, ...]:
+    """Plain needs of jobs of these names."""
+    return tuple(Need(job=name, **keywords) for name in names)
+
+
+def deploy(name: str = "x", **keywords: Any) -> Job:
+    """A sound deployment to an environment of its own name."""
+    sound = {"environment": Environment(name=name), "resource_group": name, "needs": needs("summary")}
+    return job(name, **{"stage": "deploy", **sound, **keywords})
+
+
+def bridge(**keywords: Any) -> Job:
+    """A sound trigger job named x."""
+    sound = {"script": (), "timeout": None, "trigger": trigger()}
+    return job("x", **{"stage": "deploy", **sound, **keywords})
+
+
+def trigger(artifact: str = "child.yml", source: str | None = "summary", **keywords: Any) -> Trigger:
+    """A child pipeline from an artifact."""
+    return Trigger(include=(Include(artifact=artifact, job=source),), **keywords)
+
+
+def only(*jobs: Job) -> Pipeline:
+    """A pipeline of nothing but `jobs`."""
+    return Pipeline(stages=STAGES, jobs=jobs)
+
+
+def manual(name: str = "approve", **keywords: Any) -> Job:
+    """A sound manual job."""
+    return job(name, **{"when": "manual", "allow_failure": True, **keywords})
 
 
 def sound_pipeline() -> Pipeline:

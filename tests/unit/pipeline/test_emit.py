@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelinegen import characters
 from pipelinegen.errors import VerificationError
-from pipelinegen.pipeline import characters
+from pipelinegen.job_names import job_name
 from pipelinegen.pipeline.document import KEYWORDS
 from pipelinegen.pipeline.emit import escape_variable_value, from_yaml, to_yaml
 from pipelinegen.pipeline.model import Environment, IdToken, Job, Need, Pipeline, Retry, Rule, Variable
-from pipelinegen.pipeline.names import job_name
 from tests.unit.pipeline.samples import HOSTILE, PIPELINES, TEXT, job, pipeline, sound_pipeline
 from tests.unit.pipeline.samples import KEYWORDS as JOB_KEYWORDS
 

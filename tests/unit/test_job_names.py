@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipelinegen.pipeline import names
-from pipelinegen.pipeline.names import environment_name, job_name, resource_group, slug, title
+from pipelinegen import job_names as names
+from pipelinegen.job_names import environment_name, job_name, resource_group, slug, title
 from tests.unit.pipeline.samples import HOSTILE
 
 TRICKY = st.text(alphabet=st.sampled_from("ab1 .,:/[]~$\n\t\u2028é😀#0123456789abcdef"), max_size=24)

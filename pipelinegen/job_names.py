@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from pipelinegen.pipeline.characters import visible
+from pipelinegen.characters import visible
 
 MAX_JOB_NAME = 255
 """Characters of any job's name: https://docs.gitlab.com/ci/jobs/#job-names."""

@@ -1,0 +1,198 @@
+"""Every derivation path is the one that `nix eval` gives: for every kind of tree, and every kind of input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelinegen.config import Config
+from pipelinegen.inventory.model import Inventory
+from pipelinegen.inventory.read import read_inventory, read_source, source_at
+from tests.gitrepo import clone_shallow, commit, git, make_repo, make_server, push, stage
+from tests.integration.inventory.conftest import flake_text, nix_eval, write_flake
+
+pytestmark = pytest.mark.nix
+
+EVERYTHING = """
+  (let
+    told = x: builtins.toJSON (builtins.mapAttrs (_: v: builtins.unsafeDiscardStringContext (toString v))
+      (removeAttrs x [ "inputs" "outputs" "packages" "sourceInfo" "lib" "hydraJobs" "nixosConfigurations" ]));
+    about = x: {
+      told = told x;
+      names = builtins.attrNames x;
+      info = told (x.sourceInfo or { });
+      tree = x;
+      text = "${x}";
+      place = x.outPath;
+      top = x.sourceInfo.outPath or "none";
+    };
+    flat = prefix: set: builtins.listToAttrs
+      (map (n: { name = "${prefix}_${n}"; value = set.${n}; }) (builtins.attrNames set));
+    others = removeAttrs inputs [ "self" ];
+  in {
+    packages.x86_64-linux = {
+      self = drv "self" (flat "self" (about self) // { here = ./.; file = ./flake.nix; });
+      lib = drv "lib" { file = builtins.readFile ./flake.nix; names = builtins.attrNames (builtins.readDir ./.); };
+      "odd.na me" = drv "odd" { inherit (self) outPath; };
+    } // builtins.mapAttrs (n: x: drv n (flat n (about x) // { used = x.lib.value or "none"; })) others;
+    nixosConfigurations.web1.config.system.build.toplevel = drv "system" { rev = self.rev or self.dirtyRev or "?"; };
+  })
+"""
+
+FLAKE = flake_text(EVERYTHING)
+
+
+def assert_same(inventory: Inventory, reference: str, *, cwd: Path) -> None:
+    assert not inventory.failures
+    assert inventory.outputs
+    for output in inventory.outputs:
+        assert output.drv_path == nix_eval(reference, f"{output.drv_attr}.drvPath", cwd=cwd), output.attr
+
+
+def check(reference: str, *, cwd: Path) -> Inventory:
+    source = read_source(reference, cwd=cwd, config=Config())
+    inventory = read_inventory(source, Config())
+    assert_same(inventory, reference, cwd=cwd)
+    return inventory
+
+
+def _clean(folder: Path) -> tuple[str, Path]:
+    commit(folder, {"flake.nix": FLAKE, "a file": "1"})
+    commit(folder, {"a file": "2"})
+    return ".", folder
+
+
+def _changed(folder: Path) -> tuple[str, Path]:
+    _clean(folder)
+    (folder / "a file").write_text("changed")
+    return ".", folder
+
+
+def _added(folder: Path) -> tuple[str, Path]:
+    _clean(folder)
+    (folder / "untracked").write_text("x")
+    stage(folder, {"added": "x"})
+    return ".", folder
+
+
+def _without_commit(folder: Path) -> tuple[str, Path]:
+    stage(folder, {"flake.nix": FLAKE})
+    return ".", folder
+
+
+def _below(folder: Path) -> tuple[str, Path]:
+    commit(folder, {"some/where/flake.nix": FLAKE, "top": "1"})
+    return ".", folder / "some/where"
+
+
+def _below_by_url(folder: Path) -> tuple[str, Path]:
+    commit(folder, {"sub/flake.nix": FLAKE, "flake.nix": "{ outputs = _: { }; }"})
+    return f"git+file://{folder}?dir=sub", folder.parent
+
+
+def _changed_below(folder: Path) -> tuple[str, Path]:
+    commit(folder, {"sub/flake.nix": FLAKE, "top": "1"})
+    (folder / "top").write_text("2")
+    return "./sub", folder
+
+
+def _submodules(folder: Path) -> tuple[str, Path]:
+    other = make_repo(folder.parent / "other")
+    commit(other, {"content": "of a submodule"})
+    git(folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), "mod")
+    commit(folder, {"flake.nix": FLAKE})
+    return f"git+file://{folder}?submodules=1", folder
+
+
+def _changed_submodules(folder: Path) -> tuple[str, Path]:
+    reference, cwd = _submodules(folder)
+    (folder / "mod/content").write_text("changed")
+    return reference, cwd
+
+
+def _at_a_commit(folder: Path) -> tuple[str, Path]:
+    first = commit(folder, {"flake.nix": FLAKE})
+    commit(folder, {"flake.nix": "{ outputs = _: { }; }"})
+    return f"git+file://{folder}?rev={first}", folder
+
+
+def _at_a_branch(folder: Path) -> tuple[str, Path]:
+    commit(folder, {"flake.nix": FLAKE})
+    git(folder, "branch", "side")
+    commit(folder, {"flake.nix": "{ outputs = _: { }; }"})
+    return f"git+file://{folder}?ref=side", folder
+
+
+def _detached(folder: Path) -> tuple[str, Path]:
+    _clean(folder)
+    git(folder, "checkout", "--quiet", "--detach", "HEAD^")
+    return ".", folder
+
+
+def _shallow(folder: Path) -> tuple[str, Path]:
+    _clean(folder)
+    server = make_server(folder.parent / "server.git")
+    head = git(folder, "rev-parse", "HEAD")
+    push(folder, server, {"refs/heads/main": head})
+    return ".", clone_shallow(server, folder.parent / "clone", head, depth=1)
+
+
+def _shallow_and_changed(folder: Path) -> tuple[str, Path]:
+    reference, clone = _shallow(folder)
+    (clone / "a file").write_text("changed")
+    return reference, clone
+
+
+def _worktree(folder: Path) -> tuple[str, Path]:
+    _clean(folder)
+    git(folder, "worktree", "add", "--quiet", folder.parent / "tree", "HEAD^")
+    return ".", folder.parent / "tree"
+
+
+def _odd_name(folder: Path) -> tuple[str, Path]:
+    odd = make_repo(folder.parent / "a-repo+b=c,d~1")
+    commit(odd, {"flake.nix": FLAKE})
+    return ".", odd
+
+
+def _plain_folder(folder: Path) -> tuple[str, Path]:
+    place = write_flake(folder.parent / "plain", EVERYTHING)
+    return f"path:{place}", place
+
+
+def _folder_without_git(folder: Path) -> tuple[str, Path]:
+    return ".", write_flake(folder.parent / "plain", EVERYTHING)
+
+
+TREES: tuple[Callable[[Path], tuple[str, Path]], ...] = (
+    _clean,
+    _changed,
+    _added,
+    _without_commit,
+    _below,
+    _below_by_url,
+    _changed_below,
+    _submodules,
+    _changed_submodules,
+    _at_a_commit,
+    _at_a_branch,
+    _detached,
+    _shallow,
+    _shallow_and_changed,
+    _worktree,
+    _odd_name,
+    _plain_folder,
+    _folder_without_git,
+)
+
+
+@pytest.mark.parametrize("make", TREES, ids=lambda make: make.__name__.strip("_"))
+def test_derivations_are_those_of_nix_eval(
+    make: Callable[[Path], tuple[str, Path]], nix_bin: Path, tmp_path: Path
+) -> None:
+    reference, cwd = make(make_repo(tmp_path / "repo"))
+    check(reference, cwd=cwd)
