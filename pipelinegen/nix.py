@@ -231,23 +231,68 @@ def realise(
     return code
 
 
-def invalid_paths(paths: Sequence[str], *, store: str | None = None, options: Sequence[str] = ()) -> list[str]:
-    """Which of `paths` the store does not hold.
+def invalid_paths(paths: Sequence[str]) -> list[str]:
+    """Which of `paths` the local store does not hold."""
+    invalid: list[str] = []
+    for chunk in argument_chunks(paths):
+        invalid += process.run(["nix-store", "--check-validity", "--print-invalid", *chunk]).text.split()
+    return invalid
+
+
+def absent_paths(paths: Sequence[str], *, store: str, options: Sequence[str] = ()) -> list[str]:
+    """Which of `paths` another store does not hold.
+
+    Not by `nix-store --check-validity`: that of Nix 2.34 crashes on HTTP stores.
 
     Args:
         paths: full store paths.
-        store: store URL; null is the local store.
+        store: store URL.
         options: extra options, such as a netrc file.
 
     Raises:
         CommandError: the store does not answer.
     """
-    invalid: list[str] = []
-    where = ["--store", store] if store is not None else []
+    absent: list[str] = []
     for chunk in argument_chunks(paths):
-        command = ["nix-store", *where, *_ASK_AFRESH, *options, "--check-validity", "--print-invalid", *chunk]
-        invalid += process.run(command).text.split()
-    return invalid
+        command = ["nix", *FEATURES, "path-info", "--json", "--store", store, *_ASK_AFRESH, *options, *chunk]
+        held = _held(json.loads(_run_with_cache(command).stdout))
+        absent += [path for path in chunk if path.rsplit("/", 1)[-1] not in held]
+    return absent
+
+
+def _held(answer: Any) -> set[str]:
+    """The base names of the paths that `nix path-info --json` found.
+
+    Up to 2.18 it prints a list of records with `valid: false` for what is absent; since then an object by
+    path (by base name in format 2, below `info`) with null for what is absent.
+    """
+    if isinstance(answer, list):
+        found = [record["path"] for record in answer if record.get("valid", True)]
+    else:
+        records = answer["info"] if isinstance(answer.get("info"), dict) else answer
+        found = [path for path, record in records.items() if record is not None]
+    return {str(path).rsplit("/", 1)[-1] for path in found}
+
+
+def _run_with_cache(command: Sequence[str | Path], **options: Any) -> process.Completed:
+    """Run a command that talks to a cache.
+
+    Nix repeats the page that a server or proxy sent with a refusal; the error keeps Nix's own words instead.
+    """
+    said: list[str] = []
+    on_line = options.pop("on_line", None)
+
+    def listen(line: str) -> None:
+        if line.startswith("error:"):
+            said.append(line)
+        if on_line is not None:
+            on_line(line)
+
+    try:
+        return process.run(command, on_line=listen, **options)
+    except CommandError as error:
+        error.stderr_tail = tuple(said) or error.stderr_tail
+        raise
 
 
 _ASK_AFRESH = (
@@ -294,7 +339,7 @@ def copy(
     """
     extra = ["--substitute-on-destination"] if substitute_on_destination else []
     for chunk in argument_chunks(paths):
-        process.run(
+        _run_with_cache(
             ["nix", *FEATURES, "copy", *extra, *options, "--to", to, *chunk],
             on_line=on_line,
             on_idle=on_idle,

@@ -43,7 +43,7 @@ class NixStoreCache:
         answers: Answers = dict.fromkeys(asked)
         try:
             options = self._options()
-            absent = set(nix.invalid_paths(asked, store=self.config.url, options=options))
+            absent = set(nix.absent_paths(asked, store=self.config.url, options=options))
         except (CommandError, CredentialsError, TransientError) as error:
             return answers, _sentence(error)
         present = [path for path in asked if path not in absent]

@@ -178,7 +178,7 @@ class SimpleActivation:
         if after is None:
             return self._unknown(ended, log)
         newly_failed = tuple(sorted(set(after.failed) - set(before.failed)))
-        tolerated = ended.exit_code == SWITCH_UNITS_FAILED and _only_known(self._log, before.failed)
+        tolerated = ended.exit_code == SWITCH_UNITS_FAILED and only_known(self._log, before.failed)
         if after.runs(system) and not newly_failed and (ended.exit_code == 0 or tolerated):
             if not tolerated:
                 return Applied(exit_code=0, state=after, log=log)
@@ -279,7 +279,7 @@ class SimpleActivation:
     def _follow(self, unit: str) -> _Ended:
         started = self._console.clock()
         heartbeat = Heartbeat(self._console, lambda: f"still switching ({duration(self._console.clock() - started)})")
-        reader = _Reader()
+        reader = LogReader()
         lost: str | None = None
         while True:
             late = self._console.clock() - started > self._timeout
@@ -337,7 +337,7 @@ class SimpleActivation:
             self._sleep(1.0)
 
 
-class _Reader:
+class LogReader:
     """Takes a log in pieces of bytes and gives whole lines."""
 
     def __init__(self) -> None:
@@ -356,7 +356,7 @@ class _Reader:
         return state, [line.decode("utf-8", "replace") for line in lines], more
 
 
-def _only_known(log: deque[str], failed_before: tuple[str, ...]) -> bool:
+def only_known(log: deque[str], failed_before: tuple[str, ...]) -> bool:
     """Whether the switch named failed units, and none that had not failed before."""
     named = {
         unit for line in log for match in _FAILED_UNITS.findall(line) for unit in re.split(r"[,\s]+", match.strip())

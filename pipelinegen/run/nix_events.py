@@ -25,6 +25,7 @@ _RESULT_POST_BUILD_LOG_LINE = 107
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DRV = re.compile(r"'?(/[^\s'!*^]+\.drv)\b")
+_DRV_PATH = re.compile(r"/[!-~]+\.drv")
 _DEPENDENTS = re.compile(r"dependenc(?:y|ies)\b.*\bfailed|[0-9]+ dependenc(?:y|ies) failed", re.DOTALL)
 
 
@@ -139,7 +140,7 @@ class Parser:
         match record["type"]:
             case 104:
                 self._builds.add(activity)
-            case 105:
+            case 105 if _DRV_PATH.fullmatch(str(record["fields"][0])):
                 return Started(activity, str(record["fields"][0]))
             case 108:
                 return Fetching(str(record["fields"][0]), str(record["fields"][1]))

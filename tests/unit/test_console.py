@@ -25,6 +25,7 @@ from pipelinegen.console import Console, clean, plain, want_colour
         pytest.param("a\x1b", "a", id="a lone escape goes"),
         pytest.param("10%\r20%\r30%", "30%", id="what was overwritten goes"),
         pytest.param("done\r", "done", id="an end of line of another system goes"),
+        pytest.param("a\nb", "a b", id="one line stays one"),
         pytest.param("a\x00b\x07c\x9bd\x7fe", "abcde", id="control characters go"),
         pytest.param("a\u202eb\u2066c", "abc", id="direction marks go"),
         pytest.param("section_start:1:x", "section-start:1:x", id="a bare marker is broken"),

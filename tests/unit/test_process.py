@@ -254,26 +254,34 @@ def test_a_signal_ends_everything(tmp_path: Path, when: str, number: signal.Sign
 
 
 def test_the_first_signal_raises_and_the_second_does_not_disturb_the_cleaning_up() -> None:
-    cleaned = False
-    with pytest.raises(InterruptedRunError) as raised, process.interruptible():
+    cleaned: list[str] = []
+
+    def work() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         finally:
             os.kill(os.getpid(), signal.SIGINT)
-            cleaned = process.run(["echo", "cleaned"]).text == "cleaned\n"
+            cleaned.append(process.run(["echo", "cleaned"]).text)
+
+    with pytest.raises(InterruptedRunError) as raised, process.interruptible():
+        work()
     assert raised.value.exit_code == 143
-    assert cleaned
+    assert cleaned == ["cleaned\n"]
 
 
 def test_a_signal_inside_held_waits_for_its_end() -> None:
     steps: list[str] = []
-    with pytest.raises(InterruptedRunError), process.interruptible():
+
+    def work() -> None:
         with interrupts.held():
             os.kill(os.getpid(), signal.SIGINT)
             steps.append("half")
             steps.append("whole")
         steps.append("never")
+
+    with pytest.raises(InterruptedRunError), process.interruptible():
+        work()
     assert steps == ["half", "whole"]
 
 
@@ -287,14 +295,18 @@ def test_commands_of_other_threads_are_ended_too() -> None:
             ended.append(type(error))
 
     thread = threading.Thread(target=work)
-    with pytest.raises(InterruptedRunError), process.interruptible():
-        thread.start()
+
+    def interrupt() -> None:
         time.sleep(0.3)
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         finally:
             thread.join(timeout=10)
+
+    thread.start()
+    with pytest.raises(InterruptedRunError), process.interruptible():
+        interrupt()
     assert ended == [InterruptedRunError]
 
 

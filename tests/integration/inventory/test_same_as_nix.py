@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -196,3 +195,125 @@ def test_derivations_are_those_of_nix_eval(
 ) -> None:
     reference, cwd = make(make_repo(tmp_path / "repo"))
     check(reference, cwd=cwd)
+
+
+LIBRARY = '(let value = "1"; in { lib = { inherit value; tree = self.outPath; }; packages.x86_64-linux.x = drv "x" { }; })'
+
+
+def _nix(folder: Path, *arguments: str) -> None:
+    ended = subprocess.run(["nix", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+
+
+def _git_input(folder: Path) -> str:
+    library = make_repo(folder / "library")
+    commit(library, {"flake.nix": flake_text(LIBRARY), "sub/flake.nix": flake_text(LIBRARY), "text": "1"})
+    commit(library, {"text": "2"})
+    return f"git+file://{library}"
+
+
+def _follows(folder: Path) -> str:
+    url = _git_input(folder)
+    middle = make_repo(folder / "middle")
+    text = flake_text(LIBRARY, f'inputs.base.url = "{url}"; inputs.own.url = "{url}?dir=sub";')
+    commit(middle, {"flake.nix": text})
+    return (
+        f'inputs.base.url = "{url}"; inputs.middle.url = "git+file://{middle}"; '
+        'inputs.middle.inputs.base.follows = "base"; inputs.deep.follows = "middle/own"; '
+        'inputs.again.follows = "middle/base";'
+    )
+
+
+INPUTS: dict[str, Callable[[Path], str]] = {
+    "git": lambda folder: f'inputs.base.url = "{_git_input(folder)}";',
+    "git-subdirectory": lambda folder: f'inputs.base.url = "{_git_input(folder)}?dir=sub";',
+    "git-shallow": lambda folder: f'inputs.base.url = "{_git_input(folder)}?shallow=1";',
+    "no-flake": lambda folder: f'inputs.base = {{ url = "{_git_input(folder)}"; flake = false; }};',
+    "follows": _follows,
+    "folder": lambda folder: f'inputs.base.url = "path:{write_flake(folder / "plain", LIBRARY)}";',
+    "odd-input-name": lambda folder: f'inputs."in".url = "{_git_input(folder)}";',
+}
+
+
+@pytest.mark.parametrize("locked", [True, False], ids=["locked", "no-lock-file"])
+@pytest.mark.parametrize("kind", INPUTS)
+def test_inputs_are_those_of_nix_eval(kind: str, locked: bool, nix_bin: Path, tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo")
+    commit(repo, {"flake.nix": flake_text(EVERYTHING, INPUTS[kind](tmp_path))})
+    if locked:
+        _nix(repo, "flake", "lock")
+        stage(repo, {"flake.lock": (repo / "flake.lock").read_text()})
+        commit(repo, {})
+    inventory = check(".", cwd=repo)
+    assert inventory.source.dirty is not locked
+    assert (repo / "flake.lock").exists() is locked
+
+
+def test_a_lock_file_that_is_out_of_date_is_completed_as_nix_does(nix_bin: Path, tmp_path: Path) -> None:
+    url = _git_input(tmp_path)
+    repo = make_repo(tmp_path / "repo")
+    commit(repo, {"flake.nix": flake_text(EVERYTHING, f'inputs.base.url = "{url}";')})
+    _nix(repo, "flake", "lock")
+    text = flake_text(EVERYTHING, f'inputs.base.url = "{url}"; inputs.more.url = "{url}?dir=sub";')
+    commit(repo, {"flake.nix": text, "flake.lock": (repo / "flake.lock").read_text()})
+    inventory = check(".", cwd=repo)
+    assert inventory.source.dirty
+    assert {output.path[-1] for output in inventory.outputs} >= {"base", "more"}
+
+
+RELATIVE = "inputs.base.url = \"path:./sub\"; inputs.data = { url = \"path:./data\"; flake = false; };"
+NESTED = flake_text(LIBRARY, 'inputs.inner.url = "path:./inner";')
+
+
+@pytest.mark.parametrize("below", ["", "deep/down/"], ids=["at-the-top", "in-a-subdirectory"])
+@pytest.mark.parametrize("locked", [True, False], ids=["locked", "no-lock-file"])
+def test_relative_inputs_are_those_of_nix_eval(locked: bool, below: str, nix_bin: Path, tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo")
+    files = {
+        "flake.nix": flake_text(EVERYTHING, RELATIVE),
+        "sub/flake.nix": NESTED,
+        "sub/inner/flake.nix": flake_text(LIBRARY),
+        "data/x": "1",
+    }
+    commit(repo, {below + name: text for name, text in files.items()})
+    place = repo / below
+    refused = subprocess.run(["nix", "flake", "lock"], cwd=place, capture_output=True, text=True, check=False)
+    if refused.returncode != 0:
+        pytest.skip(f"this Nix has no such inputs: {refused.stderr.strip().splitlines()[-1]}")
+    lock = (place / "flake.lock").read_text()
+    git(repo, "reset", "--quiet", "--hard")
+    if locked:
+        commit(repo, {f"{below}flake.lock": lock})
+    inventory = check(".", cwd=place)
+    assert inventory.source.dirty is not locked
+
+
+def test_another_commit_gives_the_derivations_of_its_checkout(nix_bin: Path, tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo")
+    first = commit(repo, {"sub/flake.nix": FLAKE, "top": "1"})
+    checkout = check(".", cwd=repo / "sub")
+    commit(repo, {"sub/flake.nix": FLAKE.replace("web1", "web2"), "top": "2"})
+    (repo / "top").write_text("changed")
+    for place in (repo, read_source("./sub", cwd=repo, config=Config())):
+        source = source_at(place, first, "sub", config=Config())
+        assert source.rev == first
+        assert read_inventory(source, Config()).outputs == checkout.outputs
+
+
+def test_another_commit_of_a_shallow_clone_gives_the_derivations_of_its_checkout(
+    nix_bin: Path, tmp_path: Path
+) -> None:
+    # Not what uses `self.revCount`: 2.26 counts the commits of a shallow clone, but not for a named commit.
+    outputs = """{
+      packages.x86_64-linux.a = drv "a" { inherit (self) rev shortRev lastModified narHash; tree = self; };
+    }"""
+    work = make_repo(tmp_path / "work")
+    commit(work, {"flake.nix": flake_text(outputs), "top": "0"})
+    first = commit(work, {"top": "1"})
+    second = commit(work, {"top": "2"})
+    server = make_server(tmp_path / "server.git")
+    push(work, server, {"refs/heads/main": second})
+    clone = clone_shallow(server, tmp_path / "clone", second, depth=2)
+    source = source_at(clone, first, config=Config())
+    git(clone, "checkout", "--quiet", first)
+    assert read_inventory(source, Config()).outputs == check(".", cwd=clone).outputs

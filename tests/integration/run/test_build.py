@@ -84,9 +84,7 @@ def test_what_is_there_already_is_not_built_again(
     assert built_lines(log) == []
 
 
-def test_only_the_named_output_is_handed_over(
-    store: Store, caches: Caches, tmp_path: Path, console: Console
-) -> None:
+def test_only_the_named_output_is_handed_over(store: Store, caches: Caches, tmp_path: Path, console: Console) -> None:
     two = store.instantiate("two")["two"]
     run(tmp_path, unit_of(two, outputs=("dev",)), console, config=caches.config)
     assert caches.holds("ours", store.output(two, "dev"))

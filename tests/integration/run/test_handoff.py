@@ -1,0 +1,127 @@
+"""Derivations and work go through the folder whole, or with a clear error."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelinegen import nix
+from pipelinegen.errors import UsageError
+from pipelinegen.plan.model import Work
+from pipelinegen.run.handoff import import_derivations, read_work, rooted, write_handoff
+from tests.integration.run.conftest import Store
+
+pytestmark = pytest.mark.nix
+
+WORK = Work(flake="git+file:///repo")
+
+
+def forget(store: Store, *drv_paths: str) -> None:
+    """Take derivations out of the store, referrers first."""
+    for drv_path in drv_paths:
+        store.delete(drv_path)
+
+
+def test_what_is_written_is_read_and_imported_by_a_store_that_lacks_it(store: Store, tmp_path: Path) -> None:
+    drvs = store.instantiate("app", "lib")
+    written = write_handoff(tmp_path / "handoff", WORK, [drvs["app"]])
+    work = read_work(tmp_path / "handoff")
+    assert work == written
+    forget(store, drvs["app"], drvs["lib"])
+    assert not store.valid(drvs["lib"])
+    assert import_derivations(tmp_path / "handoff", work, [drvs["app"]])
+    assert store.valid(drvs["app"])
+    assert store.valid(drvs["lib"])
+
+
+def test_nothing_is_imported_that_is_there(store: Store, tmp_path: Path) -> None:
+    drvs = store.instantiate("app")
+    work = write_handoff(tmp_path, WORK, list(drvs.values()))
+    (tmp_path / "derivations.export.gz").unlink()
+    assert not import_derivations(tmp_path, work, list(drvs.values()))
+
+
+def test_the_same_derivations_give_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    drvs = list(store.instantiate("app", "top", "two").values())
+    for folder, order in (("one", drvs), ("two", [*reversed(drvs), drvs[0]])):
+        write_handoff(tmp_path / folder, WORK, order)
+    for name in ("work.json", "derivations.export.gz"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_without_derivations_there_is_no_export(store: Store, tmp_path: Path) -> None:
+    work = write_handoff(tmp_path, WORK, [])
+    assert work.derivations is None
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["work.json"]
+    assert not import_derivations(tmp_path, work, [])
+
+
+def test_an_export_too_long_for_one_command_line_is_whole(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nix, "ARGUMENT_BYTES", 200)
+    drvs = store.instantiate("top", "app", "local", "lib")
+    work = write_handoff(tmp_path, WORK, [drvs["top"]])
+    forget(store, drvs["top"], drvs["app"], drvs["local"], drvs["lib"])
+    assert import_derivations(tmp_path, work, [drvs["top"]])
+    assert all(store.valid(drv) for drv in drvs.values())
+
+
+def cut_packed(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def cut_inside(data: bytes) -> bytes:
+    plain = gzip.decompress(data)
+    return gzip.compress(plain[: len(plain) // 2])
+
+
+def flip(data: bytes) -> bytes:
+    plain = bytearray(gzip.decompress(data))
+    plain[len(plain) // 2] ^= 0xFF
+    return gzip.compress(bytes(plain))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(cut_packed, id="cut off"),
+        pytest.param(cut_inside, id="cut off before it was packed"),
+        pytest.param(flip, id="one byte flipped"),
+        pytest.param(lambda _: b"", id="empty"),
+        pytest.param(lambda _: b"nonsense", id="something else"),
+        pytest.param(lambda _: gzip.compress(bytes(8)), id="an export of nothing"),
+    ],
+)
+def test_a_damaged_export_is_a_clear_error(store: Store, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    drvs = store.instantiate("app", "lib")
+    work = write_handoff(tmp_path, WORK, [drvs["app"]])
+    file = tmp_path / "derivations.export.gz"
+    file.write_bytes(damage(file.read_bytes()))
+    forget(store, drvs["app"], drvs["lib"])
+    with pytest.raises(UsageError, match="the export of the derivations is") as raised:
+        import_derivations(tmp_path, work, [drvs["app"]])
+    assert raised.value.where == str(file)
+    assert not store.valid(drvs["app"])
+
+
+def test_a_missing_export_is_a_clear_error(store: Store, tmp_path: Path) -> None:
+    drvs = store.instantiate("lib")
+    work = write_handoff(tmp_path, WORK, list(drvs.values()))
+    (tmp_path / "derivations.export.gz").unlink()
+    forget(store, *drvs.values())
+    with pytest.raises(UsageError, match="missing or damaged"):
+        import_derivations(tmp_path, work, list(drvs.values()))
+
+
+def test_derivations_in_use_survive_the_garbage_collector(store: Store) -> None:
+    drvs = store.instantiate("app", "lib")
+    with rooted([drvs["app"]]):
+        subprocess.run(["nix-store", "--gc"], check=True, capture_output=True)
+        assert store.valid(drvs["lib"])
+    subprocess.run(["nix-store", "--gc"], check=True, capture_output=True)
+    assert not store.valid(drvs["lib"])

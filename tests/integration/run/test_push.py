@@ -1,0 +1,109 @@
+"""`run push` with real Nix and `file://` caches."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.config import Config
+from pipelinegen.console import Console
+from pipelinegen.errors import CredentialsError, StepFailedError, UsageError
+from pipelinegen.run.push import run_push
+from pipelinegen.run.result import Reports, Status, StepResult
+from tests.integration.run.conftest import Caches, Store
+
+pytestmark = pytest.mark.nix
+
+
+def push(cache: str, *paths: str, config: Config, console: Console, reports: Reports | None = None) -> StepResult:
+    return run_push(cache, paths, config=config, kind=PipelineClass.PROTECTED, console=console, reports=reports)
+
+
+def test_whole_closures_are_pushed_signed_and_found_there(store: Store, caches: Caches, console: Console) -> None:
+    drvs = store.instantiate("app", "lib")
+    app = store.build(drvs["app"])
+    result = push("public", app, config=caches.config, console=console)
+    result.raise_if_failed()
+    assert result.counts == {"present": 0, "pushed": 1}
+    assert caches.holds("public", app)
+    assert caches.holds("public", store.output(drvs["lib"]))
+    narinfo = (caches.folder / "public" / f"{Path(app).name[:32]}.narinfo").read_text()
+    assert "Sig: public-1:" in narinfo
+
+
+def test_what_the_cache_has_is_not_pushed_again(store: Store, caches: Caches, console: Console) -> None:
+    drvs = store.instantiate("lib", "two")
+    lib, two = store.build(drvs["lib"]), store.output(drvs["two"])
+    push("public", lib, config=caches.config, console=console)
+    store.build(drvs["two"])
+    result = push("public", lib, two, lib, config=caches.config, console=console)
+    assert [(item.name, item.status) for item in result.items] == [(lib, Status.PRESENT), (two, Status.OK)]
+
+
+def test_a_cache_that_lost_part_of_a_closure_is_filled_again(store: Store, caches: Caches, console: Console) -> None:
+    drvs = store.instantiate("app", "lib")
+    app, lib = store.build(drvs["app"]), store.output(drvs["lib"])
+    push("public", app, config=caches.config, console=console)
+    (caches.folder / "public" / f"{Path(lib).name[:32]}.narinfo").unlink()
+    assert push("public", app, config=caches.config, console=console).counts["pushed"] == 1
+    assert caches.holds("public", lib)
+
+
+def test_what_is_not_here_is_fetched_from_a_trusted_cache_first(store: Store, caches: Caches, console: Console) -> None:
+    lib = store.build(store.instantiate("lib")["lib"])
+    push("ours", lib, config=caches.config, console=console)
+    store.delete(lib)
+    assert push("public", lib, config=caches.config, console=console).ok
+    assert caches.holds("public", lib)
+
+
+def test_what_only_an_untrusted_cache_has_is_not_published(
+    store: Store, caches: Caches, console: Console, tmp_path: Path
+) -> None:
+    drvs = store.instantiate("lib", "two")
+    lib = store.build(drvs["lib"])
+    two = store.output(drvs["two"])
+    store.build(drvs["two"])
+    push("theirs", lib, config=caches.config, console=console)
+    store.delete(lib)
+    reports = Reports(junit=tmp_path / "junit.xml")
+    result = push("public", lib, two, config=caches.config, console=console, reports=reports)
+    assert [item.status for item in result.items] == [Status.FAILED, Status.NOT_TRIED]
+    assert not caches.holds("public", lib)
+    with pytest.raises(StepFailedError, match="1 of 2 paths are nowhere to be had") as raised:
+        result.raise_if_failed()
+    assert raised.value.why == lib
+    assert "run the job that builds it again" in (raised.value.hint or "")
+    assert b'failures="1"' in (tmp_path / "junit.xml").read_bytes()
+
+
+def test_a_signature_that_readers_do_not_accept_fails_the_push(store: Store, caches: Caches, console: Console) -> None:
+    wrong = caches.config.caches["public"].model_copy(update={"secret_key_file": str(caches.folder / "ours.secret")})
+    config = caches.config.model_copy(update={"caches": {**caches.config.caches, "public": wrong}})
+    result = push("public", store.build(store.instantiate("lib")["lib"]), config=config, console=console)
+    with pytest.raises(StepFailedError, match="does not serve what was pushed") as raised:
+        result.raise_if_failed()
+    assert "secret_key_file" in (raised.value.hint or "")
+
+
+def test_a_missing_key_is_told_before_anything_is_pushed(store: Store, caches: Caches, console: Console) -> None:
+    wrong = caches.config.caches["public"].model_copy(update={"secret_key_file": "/nonexistent/key"})
+    config = caches.config.model_copy(update={"caches": {"public": wrong}})
+    lib = store.build(store.instantiate("lib")["lib"])
+    with pytest.raises(CredentialsError, match="signing key of cache public is missing"):
+        push("public", lib, config=config, console=console)
+    assert not caches.holds("public", lib)
+
+
+def test_the_secret_key_is_never_shown(store: Store, caches: Caches, console: Console, log: io.StringIO) -> None:
+    push("public", store.build(store.instantiate("lib")["lib"]), config=caches.config, console=console)
+    assert (caches.folder / "public.secret").read_text().partition(":")[2] not in log.getvalue()
+
+
+def test_an_unknown_cache_is_wrong_use_with_a_close_match(caches: Caches, console: Console, store: Store) -> None:
+    with pytest.raises(UsageError, match="no cache 'publik'") as raised:
+        push("publik", f"{store.root}/store/{'0' * 32}-x", config=caches.config, console=console)
+    assert raised.value.hint == "did you mean 'public'?"

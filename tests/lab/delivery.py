@@ -1,0 +1,375 @@
+"""The example fleet with everything around it: caches with keys, machines, and pipelines that are run for real.
+
+What a pipeline should have done is worked out with plain Nix (`Offer`), never taken from pipelinegen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.gitrepo import ISOLATED
+from tests.lab.cache_server import CacheServer, cache_server
+from tests.lab.host import Host, known_hosts, running_host
+from tests.lab.machine import Lab
+from tests.lab.repo import Project, new_project
+from tests.lab.runner import PipelineResult, Runner, merge_request_variables, push_variables
+from tests.lab.store import JobStores, PrivateStore, SigningKey, write_job_nix
+
+HOSTS = ("db1", "web1", "web2")
+PROTECTED, UNPROTECTED, PUBLISH = "ci", "ci-merge-requests", "fleet"
+
+_CONFIG = """\
+refs = ["main"]
+ignore_paths = ["README.md", "docs/**"]
+
+[gitlab]
+command = {command}
+
+[handoff]
+mode = "cache"
+protected = "ci"
+unprotected = "ci-merge-requests"
+
+[caches.ci]
+url = "file://{caches}/ci"
+writers = "protected"
+public_key = "{keys[ci]}"
+secret_key_file = "$CI_CACHE_KEY"
+
+[caches.ci-merge-requests]
+url = "file://{caches}/ci-merge-requests"
+writers = "unprotected"
+public_key = "{keys[ci-merge-requests]}"
+secret_key_file = "$MR_CACHE_KEY"
+
+[caches.fleet]
+url = "{url}"
+push_url = "file://{caches}/fleet"
+writers = "protected"
+publish = true
+public_key = "{keys[fleet]}"
+secret_key_file = "$FLEET_CACHE_KEY"
+
+[[tests]]
+name = "switch script is valid sh"
+command = "sh -n lib/switch-to-configuration.sh"
+targets = ["nixosConfigurations.*"]
+"""
+
+_HOST = """
+[hosts.{name}]
+address = "{address}"
+ssh_key_file = "$DEPLOY_KEY_{name}"
+min_free_mb = 1
+{more}
+"""
+
+_RELATED = 'gate = "related"\nchecks = ["checks.x86_64-linux.api-*", "checks.x86_64-linux.website-*"]'
+
+_OFFER = """
+let
+  flake = builtins.getFlake "git+file://@FOLDER@?rev=@REV@";
+  linux = set: set.x86_64-linux or { };
+  prefixed = prefix: set: builtins.listToAttrs (map (name: { name = prefix + name; value = set.${name}; })
+    (builtins.attrNames set));
+  derivations = prefixed "" (linux flake.packages)
+    // prefixed "check " (linux flake.checks)
+    // prefixed "host " (builtins.mapAttrs (name: host: host.config.system.build.toplevel) flake.nixosConfigurations)
+    // prefixed "shell " (builtins.mapAttrs (name: shell: shell.inputDerivation) (linux flake.devShells))
+    // { formatter = (linux flake).formatter or flake.formatter.x86_64-linux; };
+  tried = builtins.mapAttrs
+    (name: one: let value = { drv = one.drvPath; out = one.outPath; }; in builtins.tryEval (builtins.deepSeq value value))
+    derivations;
+in
+builtins.mapAttrs (name: one: if one.success then one.value else null) tried
+"""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the flake offers at a commit, as plain Nix says.
+
+    Attributes:
+        drvs, outs: target → its derivation and its output path. A target is named `api`, `check api-answers`,
+            `host web1`, `shell default`, `formatter`; those that do not evaluate are absent.
+        closures: target → all derivations that it takes to make it, its own too.
+    """
+
+    drvs: dict[str, str]
+    outs: dict[str, str]
+    closures: dict[str, frozenset[str]]
+
+    @property
+    def everything(self) -> frozenset[str]:
+        """All derivations it takes to make all targets."""
+        return frozenset().union(*self.closures.values())
+
+    def systems(self) -> dict[str, str]:
+        """Host → its system's store path."""
+        return {name: self.outs[f"host {name}"] for name in HOSTS if f"host {name}" in self.outs}
+
+    def published(self) -> set[str]:
+        """Store paths that belong into the publish cache, without what they refer to."""
+        return {out for target, out in self.outs.items() if not target.startswith("check ")}
+
+    @classmethod
+    def at(cls, project: Project, commit: str, store: PrivateStore) -> Offer:
+        """Evaluate a commit."""
+        expression = _OFFER.replace("@FOLDER@", str(project.folder)).replace("@REV@", commit)
+        evaluated = store.run("nix", "eval", "--impure", "--json", "--expr", expression, env=ISOLATED).stdout
+        found = {name: one for name, one in json.loads(evaluated).items() if one is not None}
+        references = _references(store, [one["drv"] for one in found.values()])
+        return cls(
+            drvs={name: one["drv"] for name, one in found.items()},
+            outs={name: one["out"] for name, one in found.items()},
+            closures={name: _closure(one["drv"], references) for name, one in found.items()},
+        )
+
+
+def _references(store: PrivateStore, drvs: list[str]) -> dict[str, list[str]]:
+    """Derivation → the derivations that it names, for all that `drvs` need."""
+    every = [path for path in store.run("nix-store", "-qR", *drvs).stdout.split() if path.endswith(".drv")]
+    shown = json.loads(store.run("nix", "show-derivation", *every).stdout)
+    return {drv: list(one["inputDrvs"]) for drv, one in shown.items()}
+
+
+def _closure(drv: str, references: Mapping[str, list[str]]) -> frozenset[str]:
+    seen: set[str] = set()
+    left = [drv]
+    while left:
+        one = left.pop()
+        if one not in seen:
+            seen.add(one)
+            left += references[one]
+    return frozenset(seen)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A pipeline that ran, and the world behind it.
+
+    Attributes:
+        offer: what plain Nix says of the commit.
+        plan, pipeline: `plan.json` and `pipeline.yml`, parsed.
+        handoff: the folder that `generate` wrote.
+        bootstrap: the store in which it ran.
+        stores: of the child's jobs.
+        result: how the jobs ended.
+        running: host → store path of the system that runs on it behind the pipeline.
+        caches: name → the files that a cache holds behind the pipeline (path → size and time of change).
+        requests: what the publish cache was asked for in the pipeline: (address, path).
+        seconds: how long `generate` and the child took.
+    """
+
+    commit: str
+    offer: Offer
+    plan: dict[str, Any]
+    pipeline: dict[str, Any]
+    handoff: Path
+    bootstrap: PrivateStore
+    stores: JobStores
+    result: PipelineResult
+    running: dict[str, str]
+    caches: dict[str, dict[str, tuple[int, int]]]
+    requests: list[tuple[str, str]]
+    seconds: tuple[float, float]
+
+    @property
+    def jobs(self) -> dict[str, Any]:
+        """The jobs of the pipeline file, in its order."""
+        return {name: value for name, value in self.pipeline.items() if isinstance(value, dict) and "script" in value}
+
+    def jobs_that(self, command: str) -> set[str]:
+        """Names of the jobs that run `pipelinegen run COMMAND NAME` (no command of the configuration)."""
+        return {
+            name
+            for name, job in self.jobs.items()
+            if any(f" run {command} " in line and "--command" not in line for line in job["script"])
+        }
+
+    def decision(self, attr: str, stage: str) -> dict[str, Any]:
+        """What the plan decided, with its reasons."""
+        output = next(output for output in self.plan["outputs"] if output["attr"] == attr)
+        decision: dict[str, Any] = output["decisions"][stage]
+        return decision
+
+    def deploy_report(self, host: str) -> dict[str, Any]:
+        """What `run deploy` wrote about this host."""
+        file = self.result.jobs[f"deploy {host}"].artifacts / "deploy.json"
+        report: dict[str, Any] = json.loads(file.read_text())
+        return report
+
+    def seen(self) -> Iterator[tuple[str, str]]:
+        """(where, text) of all that people, artifacts and the server get to see."""
+        yield "the runner's output", self.result.output
+        for job in self.result.jobs.values():
+            yield f"log of {job.name}", job.log
+            for file in sorted(job.artifacts.rglob("*")) if job.artifacts.is_dir() else []:
+                if file.is_file():
+                    yield f"artifact {file.name} of {job.name}", file.read_text("utf-8", "replace")
+        for file in sorted(self.handoff.iterdir()):
+            yield file.name, file.read_bytes().decode("utf-8", "replace")
+
+
+@dataclass
+class Delivery:
+    """The project, its caches and its machines; runs pipelines one after another.
+
+    Attributes:
+        keys: cache name → its key pair.
+        hosts: name → machine.
+        publish: the server of the publish cache, the only cache that the machines know.
+    """
+
+    folder: Path
+    project: Project
+    runner: Runner
+    hosts: dict[str, Host]
+    keys: dict[str, SigningKey]
+    publish: CacheServer
+    count: int = 0
+    previous: str | None = None
+    known_hosts: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known_hosts = known_hosts(list(self.hosts.values()), self.folder / "known_hosts")
+
+    def cache_folder(self, name: str) -> Path:
+        """Where a cache's files lie."""
+        return self.folder / "caches" / name
+
+    def offer(self) -> Offer:
+        """What the flake offers at the checked-out commit."""
+        return Offer.at(self.project, self.project.head, PrivateStore(self.folder / "reference"))
+
+    def push(self) -> Delivered:
+        """Push `main` as it is: a pipeline of a protected branch, with the project's protected variables."""
+        variables = push_variables(branch="main", commit=self.project.head, before=self.previous)
+        secrets = {
+            "CI_CACHE_KEY": str(self.keys[PROTECTED].secret_file),
+            "FLEET_CACHE_KEY": str(self.keys[PUBLISH].secret_file),
+            "DEPLOY_KNOWN_HOSTS": str(self.known_hosts),
+            **{f"DEPLOY_KEY_{name}": str(host.ssh_key) for name, host in self.hosts.items()},
+        }
+        delivered = self._run("main", variables, secrets)
+        self.previous = delivered.commit
+        return delivered
+
+    def merge_request(self, branch: str) -> Delivered:
+        """The pipeline of a merge request of `branch` (checked out) to `main`: it has the open variables alone."""
+        base = self.project.git("merge-base", "main", branch)
+        variables = merge_request_variables(branch=branch, commit=self.project.head, base=base)
+        return self._run(branch, variables, {"MR_CACHE_KEY": str(self.keys[UNPROTECTED].secret_file)})
+
+    def _run(self, branch: str, variables: dict[str, str], secrets: dict[str, str]) -> Delivered:
+        self.count += 1
+        folder = self.folder / f"pipeline-{self.count}"
+        handoff = folder / "handoff"
+        commit = self.project.head
+        bootstrap = PrivateStore(folder / "bootstrap")
+        stores = JobStores(folder / "stores")
+        inspect = self.project.clone(folder / "inspect", branch=branch, commit=commit)
+        source = "merge_request_event" if "CI_MERGE_REQUEST_IID" in variables else "push"
+        asked = len(self.publish.requests)
+        started = time.monotonic()
+        # The bootstrap job builds nothing, publishes nothing and deploys nothing: it needs no secret.
+        bootstrap.pipelinegen(
+            *("generate", inspect, "-o", handoff),
+            env={
+                **variables,
+                **ISOLATED,
+                "CI_PIPELINE_SOURCE": source,
+                "CI_PROJECT_DIR": str(inspect),
+                "PIPELINEGEN_CACHE_DIR": str(self.folder / "base-evaluations"),
+            },
+            cwd=inspect,
+        )
+        generated = time.monotonic()
+        given = {"PIPELINEGEN_HANDOFF": str(handoff), **variables, **secrets, **stores.variables}
+        result = self.runner.run_pipeline(
+            handoff / "pipeline.yml",
+            self.project.clone(folder / "checkout", branch=branch, commit=commit),
+            variables=given,
+            unset=[] if "CI_COMMIT_BRANCH" in variables else ["CI_COMMIT_BRANCH"],
+        )
+        return Delivered(
+            commit=commit,
+            offer=self.offer(),
+            plan=json.loads((handoff / "plan.json").read_text()),
+            pipeline=yaml.safe_load((handoff / "pipeline.yml").read_text()),
+            handoff=handoff,
+            bootstrap=bootstrap,
+            stores=stores,
+            result=result,
+            running={name: host.current_system() for name, host in self.hosts.items()},
+            caches={name: _files(self.cache_folder(name)) for name in self.keys},
+            requests=self.publish.requests[asked:],
+            seconds=(generated - started, time.monotonic() - generated),
+        )
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+
+@contextlib.contextmanager
+def delivery(lab: Lab, runner: Runner, folder: Path) -> Iterator[Delivery]:
+    """The fleet in a fresh repository with one commit, its machines up, its caches empty."""
+    (folder / "keys").mkdir()
+    keys = {
+        name: SigningKey.generate(folder / "keys" / f"{name}.secret", f"{name}-1")
+        for name in (PROTECTED, UNPROTECTED, PUBLISH)
+    }
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(cache_server(folder / "caches" / PUBLISH))
+        hosts: dict[str, Host] = {}
+        for name in HOSTS:
+            trusted = [keys[PUBLISH].public]
+            hosts[name] = stack.enter_context(
+                running_host(lab.base_image, name, folder / "hosts" / name, trusted_keys=trusted)
+            )
+            cache = f"http://{hosts[name].gateway}:{server.port}"
+            hosts[name].ssh(f"echo 'substituters = {cache}' >> /etc/nix/nix.conf")
+        job_nix = write_job_nix(folder / "job-nix")
+        config = _CONFIG.format(
+            command=json.dumps(str(job_nix)),
+            caches=folder / "caches",
+            keys={name: key.public for name, key in keys.items()},
+            url=f"http://127.0.0.1:{server.port}",
+        )
+        for name, host in hosts.items():
+            config += _HOST.format(name=name, address=host.address, more=_RELATED if name == "web2" else "")
+        project = new_project(folder / "project", files={"pipelinegen.toml": config})
+        yield Delivery(folder, project, runner, hosts, keys, server)
+
+
+def plant(
+    cache: Path, key: SigningKey, path: str, make: Callable[[Path], None], folder: Path
+) -> None:
+    """Put a forged store path into a binary cache, with all that belongs to it: archive, hashes, signature.
+
+    Args:
+        path: the store path that is claimed to be this content.
+        make: writes the content to the place it is given.
+        folder: for the forger's own store.
+    """
+    store = PrivateStore(folder)
+    store.run("nix-store", "--init")
+    inside = folder / "nix" / Path(path).relative_to("/nix")
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    make(inside)
+    claim = folder / "claim"
+    claim.write_text(f"{path}\n\n0\n")
+    store.run("sh", "-c", f"nix-store --register-validity < {claim}")
+    store.run("nix", "copy", "--to", f"file://{cache}?secret-key={key.secret_file}", path)
+    shutil.rmtree(folder)
