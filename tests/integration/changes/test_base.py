@@ -158,9 +158,13 @@ class TestMergeRequest:
         base = find_base(clone(project.train, depth=1), merged_env(project, "merge_train", ""))
         assert (base.rev, base.rule) == (project.train_car, "merge-train-first-parent")
 
-    def test_a_train_that_rebases_has_no_first_parent_to_trust(self, project: Project, clone: Clone) -> None:
+    @pytest.mark.parametrize("known", [True, False], ids=["source known", "source not known"])
+    def test_a_train_that_rebases_has_no_first_parent_to_trust(
+        self, project: Project, clone: Clone, known: bool
+    ) -> None:
         repo = clone(project.rebased)
-        base = find_base(repo, merged_env(project, "merge_train", ""))
+        source = project.feature[-1] if known else ""
+        base = find_base(repo, merged_env(project, "merge_train", "", CI_MERGE_REQUEST_SOURCE_BRANCH_SHA=source))
         assert (base.rev, base.rule) == (project.fork_point, "merge-train-diff-base")
         assert set(files(repo, base) or ()) > {"feature/0", "feature/1", "feature/2"}  # over-wide, never too little
 

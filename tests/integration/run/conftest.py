@@ -15,15 +15,13 @@ import pytest
 from pipelinegen.config import CacheConfig, Config, Handoff, WriterClass
 from pipelinegen.console import Console
 
-NIX_CONFIG = "\n".join(
-    (
-        "build-users-group =",
-        "sandbox = false",
-        "substituters =",
-        "experimental-features = nix-command flakes",
-        "max-jobs = 2",
-    )
-)
+NIX_CONFIG = """\
+build-users-group =
+sandbox = false
+substituters =
+experimental-features = nix-command flakes
+max-jobs = 2
+"""
 
 DERIVATIONS = """
 { salt ? "1" }:
@@ -34,13 +32,15 @@ let
     builder = "/bin/sh";
     args = [ "-c" script ];
   };
-  slow = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done;";
 in rec {
   lib = make "lib" "echo building lib; echo lib > $out" [ ];
   app = make "app" "echo building app >&2; echo app $inputs > $out" [ lib ];
   broken = make "broken" "for n in 1 2 3; do echo line $n; done; echo last words; exit 3" [ lib ];
   above = make "above" "echo above > $out" [ broken ];
-  forger = make "forger" "printf 'x\\\\033[0Ksection_end:1:y\\\\r\\\\033[0K\\n'; echo built /nix/store/zzz-forged.drv; echo section_start:1:z; exit 1" [ ];
+  forger = make "forger" (
+    "printf 'x\\033[0Ksection_end:1:y\\r\\033[0K\\n'; echo section_start:1:z; "
+    + "echo built /nix/store/zzz-forged.drv; exit 1"
+  ) [ ];
   local = derivation {
     name = "local"; inherit salt;
     system = builtins.currentSystem;

@@ -17,7 +17,6 @@ from pipelinegen.plan.model import Realise, Stage, Unit, Work
 from pipelinegen.run.build import run_unit
 from pipelinegen.run.handoff import write_handoff
 from pipelinegen.run.result import Reports, Status, StepResult
-
 from tests.integration.run.conftest import Caches, Store
 
 pytestmark = pytest.mark.nix
@@ -32,7 +31,7 @@ def unit_of(*drv_paths: str, fetch: tuple[str, ...] = (), outputs: tuple[str, ..
         targets=('packages.x86_64-linux."a.b"',),
         builds=tuple(Realise(drv_path=path, outputs=outputs) for path in drv_paths),
         fetch=fetch,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

@@ -11,14 +11,16 @@ import pytest
 from pipelinegen.config import TestConfig
 from pipelinegen.console import Console
 from pipelinegen.errors import StepFailedError
-from pipelinegen.run.result import Reports
+from pipelinegen.run.result import Reports, StepResult
 from pipelinegen.run.test import flake_check, run_command
 from tests.integration.run.conftest import Store
 
 pytestmark = pytest.mark.processes
 
 
-def run(command: str, folder: Path, console: Console, timeout: str = "1 minute", junit: Path | None = None):  # type: ignore[no-untyped-def]
+def run(
+    command: str, folder: Path, console: Console, timeout: str = "1 minute", junit: Path | None = None
+) -> StepResult:
     test = TestConfig(name="smoke", command=command, timeout=timeout)
     return run_command(test, repository=folder, console=console, reports=Reports(junit=junit))
 
@@ -36,17 +38,15 @@ def test_a_command_runs_in_the_repository_and_its_output_is_shown_cleaned(
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("echo before; false; echo after", "it ended with 1"),
-        ("exit 3", "it ended with 3"),
-        ('echo "$undefined"', "it ended with 2"),
-        ("no-such-program", "it ended with 127"),
+        pytest.param("echo before; false; echo after", "it ended with 1", id="a step fails"),
+        pytest.param("exit 3", "it ended with 3", id="its own code"),
+        pytest.param('echo "$undefined"', "it ended with ", id="an unset variable"),
+        pytest.param("no-such-program", "it ended with 127", id="a missing program"),
     ],
-    ids=["a step fails", "its own code", "an unset variable", "a missing program"],
 )
 def test_a_command_that_fails_fails_the_job(tmp_path: Path, console: Console, command: str, why: str) -> None:
     result = run(command, tmp_path, console)
-    assert result.why is not None
-    assert result.why.rstrip("7") == why.rstrip("7") or why.startswith("it ended with 2")
+    assert (result.why or "").startswith(why)
     with pytest.raises(StepFailedError, match="smoke failed"):
         result.raise_if_failed()
 

@@ -47,6 +47,7 @@ def test_the_same_inventory_gives_the_same_bytes(cache: BaseCache) -> None:
     first = entry(cache).read_bytes()
     cache.put(KEY, INVENTORY)
     assert entry(cache).read_bytes() == first
+    assert first[4:8] == bytes(4), "the time in the header of gzip"
 
 
 def test_options_in_another_order_are_the_same_options() -> None:

@@ -1,0 +1,122 @@
+"""`generate` as a whole on the example fleet: the same bytes everywhere, sound, and as documented."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pipelinegen.reference import pages
+from tests.gitrepo import commit, make_repo
+
+pytestmark = pytest.mark.nix
+
+FLEET = Path(__file__).parents[2] / "examples" / "fleet"
+
+
+def new_repository(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    repository = make_repo(folder)
+    files = {
+        str(file.relative_to(FLEET)): file.read_text("utf-8")
+        for file in sorted(FLEET.rglob("*"))
+        if file.is_file() and "pipeline-tests" not in file.parts
+    }
+    commit(repository, files, "the fleet")
+    return Path(repository)
+
+
+def pipelinegen(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITLAB"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pipelinegen", *arguments],
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": str(FLEET.parents[1]), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_the_same_input_gives_the_same_bytes_in_any_folder_and_process(nix_bin: Path, tmp_path: Path) -> None:
+    one = new_repository(tmp_path / "one")
+    two = new_repository(tmp_path / "quite" / "another-place")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    runs = [
+        pipelinegen("generate", "-o", str(tmp_path / "out1"), cwd=one, PYTHONHASHSEED="1"),
+        pipelinegen("generate", "-o", str(tmp_path / "out2"), cwd=two, PYTHONHASHSEED="2", LANG="C", TZ="Asia/Tokyo"),
+        pipelinegen("generate", str(one), "-o", str(tmp_path / "out3"), cwd=elsewhere, PYTHONHASHSEED="3"),
+    ]
+    assert [run.returncode for run in runs] == [0, 0, 0], runs[-1].stderr
+    first, second, third = (content(tmp_path / f"out{number}") for number in (1, 2, 3))
+    assert set(first) == {"derivations.export.gz", "pipeline.yml", "plan.json", "report.txt", "work.json"}
+    assert second == first
+    assert third == first
+
+
+def test_plan_and_preview_follow_the_published_schema_and_the_file_is_sound(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    assert pipelinegen("generate", cwd=repository).returncode == 0
+    plan = json.loads((repository / ".pipelinegen" / "plan.json").read_text("utf-8"))
+    jsonschema.validate(plan, json.loads(pages()["plan.schema.json"]))
+    preview = pipelinegen("preview", "--json", cwd=repository)
+    assert json.loads(preview.stdout) == plan
+    checked = pipelinegen("check", cwd=repository)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_a_derivation_is_in_one_job_and_every_fetched_path_is_made_before(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    assert pipelinegen("generate", cwd=repository).returncode == 0
+    work = json.loads((repository / ".pipelinegen" / "work.json").read_text("utf-8"))
+    built = [build["drv_path"] for unit in work["units"] for build in unit["builds"]]
+    assert len(built) == len(set(built)) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["preview", "nowhere"], 2, "cannot read the flake"),
+        (["preview", "--base", "nonsense"], 2, "nonsense"),
+        (["explain", "web7"], 2, "did you mean"),
+        (["generate", "-o", "/dev/null/x"], 5, "cannot write"),
+        (["generate", "--fail-if-empty"], 0, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_use_is_a_clear_error(arguments: list[str], code: int, words: str, nix_bin: Path, tmp_path: Path) -> None:
+    ran = pipelinegen(*arguments, cwd=new_repository(tmp_path / "fleet"))
+    assert ran.returncode == code, ran.stderr
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_empty_flake_is_nothing_to_do(nix_bin: Path, tmp_path: Path) -> None:
+    repository = make_repo(tmp_path / "empty")
+    commit(repository, {"flake.nix": "{ outputs = _: { }; }"}, "empty")
+    ran = pipelinegen("generate", "--fail-if-empty", cwd=Path(repository))
+    assert ran.returncode == 3
+    assert "nothing-to-do" in (Path(repository) / ".pipelinegen" / "pipeline.yml").read_text("utf-8")
+
+
+def test_a_machine_without_nix_is_told_so(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (tools / "git").symlink_to(git)
+    ran = pipelinegen("preview", cwd=repository, PATH=str(tools))
+    assert ran.returncode == 5
+    assert "nix is not installed" in ran.stderr
