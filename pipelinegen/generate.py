@@ -227,7 +227,9 @@ def _inventory_at(
     if known is not None:
         return known
     try:
-        earlier = source_at(repository.top, commit, source.subdirectory, config=config)
+        # The folder says whether the clone is shallow; only a reference says that submodules belong to it.
+        place = source if "submodules=" in source.reference else repository.top
+        earlier = source_at(place, commit, source.subdirectory, config=config)
         inventory = _evaluate(earlier, config, console, f"evaluating {commit[:12]}")
     except PipelinegenError as error:
         console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def flake_metadata(
         CommandError: Nix cannot read the flake; its message is in `stderr_tail`.
     """
     command = ["nix", *FEATURES, "flake", "metadata", "--json", "--no-write-lock-file", reference]
-    result = process.run(command, cwd=cwd, on_line=on_line)
+    result = process.run(command, cwd=cwd, env=_environment(), on_line=on_line)
     metadata: dict[str, Any] = json.loads(result.stdout)
     return metadata
 
@@ -427,8 +427,21 @@ def evaluate(
         *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower(), "-"),
     ]
     # The collector that Nix links (Boehm's) reads its limit, in bytes, from the environment.
-    limit = {"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)}
-    environment = process.environment(without=lambda _: False, extra=limit)
+    environment = _environment({"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)})
     return process.run(
         command, env=environment, stdin=expression.encode(), allowed="any", on_line=on_line, on_idle=on_idle
     ).returncode
+
+
+_ANOTHER_REPOSITORY = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "COMMON_DIR"),
+        *("PREFIX", "NAMESPACE", "IMPLICIT_WORK_TREE", "GRAFT_FILE", "SHALLOW_FILE", "NO_REPLACE_OBJECTS"),
+    )
+)
+"""Inside a git hook these name a repository; the git that Nix runs must look at the one it is asked for."""
+
+
+def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    return process.environment(without=lambda name: name in _ANOTHER_REPOSITORY, extra=extra)

@@ -6,6 +6,7 @@ Nix's `internal-json` log has one JSON record per line behind `@nix `. Three kin
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pipelinegen.inventory.rules import Visit
 from pipelinegen.values import Value
 
 _PREFIX = "@nix "
+_RECORD = '@nix {"'
 _ERROR_LEVEL = 0
 _TRACE = "trace: "
 
@@ -126,7 +128,7 @@ Said = Report | BuildStarted | BuildLog | Message
 
 
 class LineReader:
-    """Puts long lines together again, which arrive in pieces, and reads them.
+    """Reads lines, and puts long ones together again, which arrive in pieces.
 
     Args:
         word: the run's secret word.
@@ -142,38 +144,22 @@ class LineReader:
         Raises:
             ValueError: a report is damaged.
         """
-        if line.startswith(_PREFIX) or not self._begun:
-            self._begun = ""  # what was begun then was the last word of something that was killed
-        whole = self._begun + line
-        if whole.startswith(_PREFIX) and not (whole.endswith("}") and _is_json(whole[len(_PREFIX) :])):
-            self._begun = whole
-            return None
+        # Programs that Nix runs (git, ssh) write to the same place, not always whole lines.
+        start = line.find(_RECORD)
+        if start < 0 and not self._begun:
+            text = plain(line).strip()
+            return Message(text=text) if text else None
+        # What was begun before another record was the last word of something that was killed.
+        text = line[start + len(_PREFIX) :] if start >= 0 else self._begun + line
         self._begun = ""
-        return read_line(whole, self._word)
+        if text.endswith("}"):
+            with contextlib.suppress(json.JSONDecodeError):
+                return _read_record(json.loads(text), self._word)
+        self._begun = text
+        return None
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def read_line(line: str, word: str) -> Said | None:
-    """What a whole line of the evaluator's stderr means; null for what is of no interest here.
-
-    Args:
-        line: without its end.
-        word: the run's secret word.
-
-    Raises:
-        ValueError: a report is damaged.
-    """
-    if not line.startswith(_PREFIX):
-        text = plain(line).strip()
-        return Message(text=text) if text else None
-    record = json.loads(line[len(_PREFIX) :])
+def _read_record(record: dict[str, Any], word: str) -> Said | None:
     fields = record.get("fields") or [""]
     # The numbers are Nix's (`src/libutil/logging.hh`): actBuild, and resBuildLogLine.
     match record.get("action"), record.get("type"):

@@ -107,6 +107,9 @@ CHECKS: tuple[NamedCheck, ...] = (
 )
 
 
+_HINT = "exclude outputs, or raise gitlab.max_jobs where the server allows more; caches make later pipelines small"
+
+
 def verify(
     pipeline: Pipeline,
     limits: Limits,

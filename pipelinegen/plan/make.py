@@ -47,7 +47,7 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
         _check_hosts(situation.config, inventory)
     judged = [_judge(output, situation) for output in inventory.outputs]
     made = [one.output for one in judged if one.made]
-    found = to_build.find({output.drv_path: _wanted(output, made) for output in made}, load, ask)
+    found = to_build.find(_wanted(made), load, ask)
     units = make_units(found, made)
     failed = _failed(inventory, judged)
     tasks = make_tasks(situation, units, judged, failed)
@@ -74,9 +74,12 @@ def _judge(output: FlakeOutput, situation: Situation) -> Judged:
     return Judged(output, {stage: rules.decide(stage, output, situation) for stage in rules.stages_of(output)})
 
 
-def _wanted(output: FlakeOutput, made: list[FlakeOutput]) -> set[str]:
-    """The output names wanted of a derivation, by whatever attribute."""
-    return {name for other in made if other.drv_path == output.drv_path for name in other.wanted}
+def _wanted(made: list[FlakeOutput]) -> dict[str, set[str]]:
+    """Derivation path → the output names wanted of it, by whatever attribute."""
+    wanted: dict[str, set[str]] = {}
+    for output in made:
+        wanted.setdefault(output.drv_path, set()).update(output.wanted)
+    return wanted
 
 
 def _failed(inventory: Inventory, judged: list[Judged]) -> list[FailedOutput]:

@@ -8,7 +8,7 @@ every derivation is in exactly one group, and a group holds at most one target's
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,7 +57,7 @@ def partition(to_build: ToBuild, target_drvs: Iterable[str]) -> list[Group]:
     reduced = _without_transitive(group_order, edges)
     return [
         Group(
-            target_drvs=tuple(drv for bit, drv in enumerate(targets) if key[0] >> bit & 1),
+            target_drvs=tuple(targets[bit] for bit in _bits(key[0])),
             drvs=tuple(members[key]),
             system=key[1],
             features=tuple(sorted({f for drv in members[key] for f in to_build.graph[drv].features})),
@@ -99,6 +99,14 @@ def _dependent_targets(to_build: ToBuild, order: list[str], targets: list[str]) 
             if dep in bits:
                 bits[dep] |= bits[drv]
     return bits
+
+
+def _bits(number: int) -> Iterator[int]:
+    """The positions of the bits that are set, lowest first."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
 
 
 def _systems(graph: Graph, order: list[str]) -> dict[str, str]:

@@ -81,6 +81,7 @@ class _Maker:
         self.failed = failed
         self.jobs_of: dict[tuple[str, Stage], str] = {}
         self.gates: dict[str, Task] = {}
+        self.push_gates: dict[str, tuple[str, ...]] = {}
 
     def make(self) -> Tasks:
         failures = [_failure_task(one) for one in self.failed]
@@ -145,21 +146,23 @@ class _Maker:
             )
         return tasks
 
-    def _gate(self, mode: Gate, patterns: Iterable[str], output: FlakeOutput) -> tuple[str, ...]:
+    def _gate(self, mode: Gate, patterns: Iterable[str], output: FlakeOutput, subject: str) -> tuple[str, ...]:
         """The collector job that must pass first, as a list of no or one name.
 
-        Where this pipeline has nothing to wait for there is no collector either.
+        Where this pipeline has nothing to wait for there is no collector either. `subject` names a gate of
+        its own: what releases a push is not what releases a deployment.
         """
         needs = self.gate_all if mode == "all" else self._related(tuple(patterns), output)
         if not needs:
             return ()
-        name = "gate" if mode == "all" else job_name("gate", output.attr)
+        name = "gate" if mode == "all" else job_name("gate", subject)
         self.gates[name] = Task(name=name, action=Action.GATE, stage=Stage.TEST, needs=tuple(needs))
         return (name,)
 
     def _related(self, patterns: tuple[str, ...], output: FlakeOutput) -> list[str]:
         tests = {self._own_job(check) for check in self._running(Stage.TEST) if _named(patterns, check.path)}
-        failures = {one.job for one in self.failed if _named(patterns, one.path)}
+        # What fails may be the set in which the checks are: then they are missing, not passed.
+        failures = {one.job for one in self.failed if _may_hold(patterns, one.path)}
         commands = {
             self.commands[test.name].name
             for test in self.situation.config.tests
@@ -171,8 +174,10 @@ class _Maker:
         caches = {name: self.situation.config.caches[name] for name in missing_in(output, self.situation)}
         # One job serves several caches: it waits for the strictest of their gates.
         mode: Gate = "all" if any(cache.gate == "all" for cache in caches.values()) else "related"
-        gate = self._gate(mode, [p for cache in caches.values() for p in cache.checks], output)
+        patterns = [pattern for cache in caches.values() for pattern in cache.checks]
+        gate = self._gate(mode, patterns, output, f"push {output.attr}")
         name = job_name("push", output.attr)
+        self.push_gates[output.attr] = gate
         self.jobs_of[output.attr, Stage.PUSH] = name
         return Task(
             name=name,
@@ -187,9 +192,8 @@ class _Maker:
     def _deploy(self, output: FlakeOutput) -> list[Task]:
         host = output.path[-1]
         settings = self.situation.config.hosts[host]
-        gate = self._gate(settings.gate, settings.checks, output)
-        push = self.jobs_of.get((output.attr, Stage.PUSH))
-        needs = (*self._build_needs([output]), *gate, *((push,) if push else ()))
+        gate = self._gate(settings.gate, settings.checks, output, output.attr)
+        needs = (*self._build_needs([output]), *gate, *self._push_before(output, gate))
         tasks = []
         if settings.policy is Policy.MANUAL:
             approve = job_name("approve", host)
@@ -219,6 +223,19 @@ class _Maker:
         )
         return tasks
 
+    def _push_before(self, output: FlakeOutput, gate: tuple[str, ...]) -> tuple[str, ...]:
+        """The push that a deployment waits for, so that the host can fetch its system.
+
+        None where the push waits for more than the host's own gate does: the system is then copied there.
+        """
+        push = self.jobs_of.get((output.attr, Stage.PUSH))
+        if push is None or not self._waits(self.push_gates[output.attr]) <= self._waits(gate):
+            return ()
+        return (push,)
+
+    def _waits(self, gate: tuple[str, ...]) -> set[str]:
+        return {need for name in gate for need in self.gates[name].needs}
+
     def _summary(self, tasks: list[Task]) -> Task:
         """GitLab refuses a pipeline without an automatic job, and this one says why there is no other."""
         changes = self.situation.changes
@@ -235,6 +252,11 @@ class _Maker:
 
 def _named(patterns: Iterable[str], path: tuple[str, ...]) -> bool:
     return any(attrpath.matches(attrpath.parse_pattern(pattern), path) for pattern in patterns)
+
+
+def _may_hold(patterns: Iterable[str], path: tuple[str, ...]) -> bool:
+    """Whether something at or below `path` is named."""
+    return any(attrpath.could_contain(attrpath.parse_pattern(pattern), path) for pattern in patterns)
 
 
 def _some_job_ends_by_itself(tasks: Iterable[Task]) -> bool:

@@ -48,6 +48,7 @@ finish() {{
 exec 9> {RUNTIME}/lock
 if command -v flock > /dev/null && ! flock -n 9; then finish {SWITCH_LOCKED}; fi
 if [ -n "$profile" ] && ! nix-env --profile {PROFILE} --set "$profile" 9>&-; then finish 1; fi
+if [ "$action" = none ]; then finish 0; fi
 "$system/bin/switch-to-configuration" "$action" 9>&-
 finish $?
 """
@@ -131,6 +132,28 @@ class _Ended:
     exit_code: int | None
     why: str | None = None
     unreachable: bool = False
+    began: bool = True
+
+
+@dataclass(frozen=True)
+class _Bad:
+    """A switch that must be undone, and why."""
+
+    ended: _Ended
+    why: str
+    newly_failed: tuple[str, ...]
+    log: tuple[str, ...]
+
+    def applied(self, outcome: DeployOutcome, message: str, state: HostState | None = None) -> Applied:
+        return Applied(
+            outcome,
+            message,
+            self.why,
+            exit_code=self.ended.exit_code,
+            newly_failed=self.newly_failed,
+            state=state,
+            log=self.log,
+        )
 
 
 class SimpleActivation:
@@ -178,9 +201,8 @@ class SimpleActivation:
         if after is None:
             return self._unknown(ended, log)
         newly_failed = tuple(sorted(set(after.failed) - set(before.failed)))
-        tolerated = ended.exit_code == SWITCH_UNITS_FAILED and only_known(self._log, before.failed)
-        if after.runs(system) and not newly_failed and (ended.exit_code == 0 or tolerated):
-            if not tolerated:
+        if after.runs(system) and not newly_failed and self._went_well(ended, before):
+            if ended.exit_code == 0:
                 return Applied(exit_code=0, state=after, log=log)
             return Applied(
                 DeployOutcome.WARNINGS,
@@ -190,51 +212,57 @@ class SimpleActivation:
                 state=after,
                 log=log,
             )
-        why = _why_bad(system, ended, after, newly_failed)
-        self._console.write(self._console.style(f"activation failed: {why}", "red") + "\n")
-        return self._restore(before, ended, why, newly_failed=newly_failed, log=log)
+        bad = _Bad(ended, _why_bad(system, ended, after, newly_failed), newly_failed, log)
+        self._console.write(self._console.style(f"the activation failed: {bad.why}", "red") + "\n")
+        if not ended.began and (after.running, after.profile) == (before.running, before.profile):
+            return bad.applied(DeployOutcome.FAILED, "the switch could not be started; nothing was changed", after)
+        if ended.exit_code == SWITCH_LOCKED and after.running == before.running:
+            return self._restore_profile(before, bad)
+        return self._restore(before, bad)
 
-    def _restore(
-        self, before: HostState, ended: _Ended, why: str, *, newly_failed: tuple[str, ...], log: tuple[str, ...]
-    ) -> Applied:
+    def _went_well(self, ended: _Ended, before: HostState) -> bool:
+        """Whether a switch did what it was to; units that had failed before do not count."""
+        known = ended.exit_code == SWITCH_UNITS_FAILED and only_known(self._log, before.failed)
+        return ended.exit_code == 0 or known
+
+    def _restore(self, before: HostState, bad: _Bad) -> Applied:
         """Bring back exactly what ran before: not "one generation down", which may be something else."""
-
-        def applied(outcome: DeployOutcome, message: str, state: HostState | None = None) -> Applied:
-            return Applied(
-                outcome,
-                message,
-                why,
-                exit_code=ended.exit_code,
-                newly_failed=newly_failed,
-                state=state,
-                log=log,
-            )
-
         if before.running is None:
-            return applied(DeployOutcome.ROLLBACK_FAILED, "the activation failed, and no system ran before it")
+            return bad.applied(DeployOutcome.ROLLBACK_FAILED, "the activation failed, and no system ran before it")
         self._console.say(f"restoring {before.running}")
+        self._log.clear()
         same = before.running == before.profile
         back = self._switch("switch" if same else "test", before.running, profile=before.profile or "")
+        went_well = self._went_well(back, before)
         if not same:
             self._restore_boot(before.profile)
         state = self._read_settled()
         if state is None:
-            return applied(
-                DeployOutcome.ROLLED_BACK_UNHEALTHY if back.exit_code == 0 else DeployOutcome.STATE_UNKNOWN,
+            return bad.applied(
+                DeployOutcome.ROLLED_BACK_UNHEALTHY if went_well else DeployOutcome.STATE_UNKNOWN,
                 "the activation failed, and the host does not answer after the previous system was restored",
             )
-        if state.running != before.running or state.profile != before.profile:
-            return applied(
-                DeployOutcome.ROLLBACK_FAILED, "the activation failed, and the previous system is not back", state
-            )
+        if (state.running, state.profile) != (before.running, before.profile):
+            message = "the activation failed, and the previous system is not back"
+            return bad.applied(DeployOutcome.ROLLBACK_FAILED, message, state)
         still_failed = sorted(set(state.failed) - set(before.failed))
-        if still_failed:
-            return applied(
-                DeployOutcome.ROLLED_BACK_UNHEALTHY,
-                f"the activation failed; the previous system is back, but {', '.join(still_failed)} failed",
-                state,
-            )
-        return applied(DeployOutcome.ROLLED_BACK, "the activation failed; the previous system is back", state)
+        if still_failed or not went_well:
+            but = f"{', '.join(still_failed)} failed" if still_failed else "switching back to it did not go well"
+            message = f"the activation failed; the previous system is back, but {but}"
+            return bad.applied(DeployOutcome.ROLLED_BACK_UNHEALTHY, message, state)
+        return bad.applied(DeployOutcome.ROLLED_BACK, "the activation failed; the previous system is back", state)
+
+    def _restore_profile(self, before: HostState, bad: _Bad) -> Applied:
+        """Another switch was going on: ours changed at most what the next boot takes."""
+        if before.profile is not None:
+            self._switch("none", before.profile, profile=before.profile)
+        else:
+            self._restore_boot(None)
+        state = self._read_settled()
+        if state is None or state.profile != before.profile:
+            message = "another switch is going on there, and the next boot's system is not back"
+            return bad.applied(DeployOutcome.ROLLBACK_FAILED, message, state)
+        return bad.applied(DeployOutcome.LOCKED, "another switch is going on there; nothing was changed", state)
 
     def _restore_boot(self, profile: str | None) -> None:
         """The next boot took another system than the running one: its own script installs it again."""
@@ -256,7 +284,7 @@ class SimpleActivation:
             log=log,
         )
 
-    def _switch(self, action: Literal["switch", "test", "boot"], system: str, *, profile: str) -> _Ended:
+    def _switch(self, action: Literal["switch", "test", "boot", "none"], system: str, *, profile: str) -> _Ended:
         """Run switch-to-configuration on the host and follow it to its end."""
         unit = self._new_name()
         try:
@@ -267,7 +295,7 @@ class SimpleActivation:
                 self._console.warn("the connection was lost while the switch was started")
             except CommandError as error:
                 said = [clean(line, colour=False) for line in error.stderr_tail]
-                return _Ended(None, why="\n".join([error.message, *said[-3:]]))
+                return _Ended(None, why="\n".join([error.message, *said[-3:]]), began=False)
             return self._follow(unit)
         except InterruptedRunError:
             self._console.warn(

@@ -196,7 +196,7 @@ class _Deployment:
                 findings.refusals.append(f"{self.system} is in no trusted cache, nor in the local store")
                 findings.hints.append("run the job that builds it again")
             else:
-                preflight.check_system(self.system, findings)
+                preflight.check_system(self.system, self.before, findings)
             if self.before is not None and there:
                 self.missing_bytes = preflight.check_room(self.target, self.host, self.system, findings)
                 if self.host.substitute and self.missing_bytes:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pipelinegen import files, nix
 from pipelinegen.console import plain
 from pipelinegen.errors import CommandError, PipelinegenError, UsageError
-from pipelinegen.plan.model import FORMAT_VERSION, Unit, Work
+from pipelinegen.plan.model import FORMAT_VERSION, Work
 
 WORK_FILE = "work.json"
 EXPORT_FILE = "derivations.export.gz"
@@ -79,19 +79,6 @@ def read_work(folder: Path) -> Work:
     if _major(work.format_version) != _major(FORMAT_VERSION):
         raise UsageError("the handoff cannot be read", where=str(file), why=_other_version(work.format_version))
     return work
-
-
-def find_unit(work: Work, job: str) -> Unit:
-    """The unit of a job.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    for unit in work.units:
-        if unit.job == job:
-            return unit
-    known = ", ".join(sorted(unit.job for unit in work.units)) or "none"
-    raise UsageError(f"there is no job {job!r} in this handoff", why=f"it has: {known}")
 
 
 def import_derivations(folder: Path, work: Work, drv_paths: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelinegen import nix
 from pipelinegen.config import HostConfig
+from pipelinegen.console import plain
 from pipelinegen.errors import CommandError
 from pipelinegen.run.ssh import Target, UnreachableError
 from pipelinegen.values import Value
@@ -21,8 +22,7 @@ echo "uid=$(id -u)"
 if [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; then echo root=yes; fi
 if [ -d /run/systemd/system ]; then echo systemd=yes; fi
 if [ -e /etc/NIXOS ] || [ -e /run/current-system ]; then echo nixos=yes; fi
-version=$(nix-store --version 2> /dev/null) && echo "nix=${version##* }"
-echo "hostname=$(uname -n)"
+if command -v nix-store > /dev/null; then echo nix=yes; fi
 """
 
 STATE = f"""\
@@ -31,6 +31,7 @@ link() {{ if [ -e "$2" ]; then say "$1" "$(readlink -f "$2")"; fi; }}
 link running /run/current-system
 link booted /run/booted-system
 link profile {PROFILE}
+say hostname "$(uname -n)"
 say boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 say state "$(systemctl is-system-running 2> /dev/null || true)"
 say jobs "$(systemctl list-jobs --no-legend 2> /dev/null | wc -l)"
@@ -74,6 +75,7 @@ class HostState(Value):
         running: the system that runs now, by its store path; null where there is none.
         booted: the one it was booted with.
         profile: the one the next boot takes.
+        hostname: what it calls itself.
         boot_id: changes with every boot.
         state: what `systemctl is-system-running` says.
         pending: jobs of systemd that have not ended.
@@ -83,6 +85,7 @@ class HostState(Value):
     running: str | None = None
     booted: str | None = None
     profile: str | None = None
+    hostname: str = ""
     boot_id: str = ""
     state: str = ""
     pending: int = 0
@@ -153,6 +156,7 @@ def read_state(target: Target) -> HostState:
         running=one("running"),
         booted=one("booted"),
         profile=one("profile"),
+        hostname=one("hostname") or "",
         boot_id=one("boot_id") or "",
         state=one("state") or "",
         pending=int(one("jobs") or 0),
@@ -160,10 +164,15 @@ def read_state(target: Target) -> HostState:
     )
 
 
-def check_system(system: str, findings: Findings) -> None:
-    """Whether a path of the local store is a system that can be switched to."""
+def check_system(system: str, before: HostState | None, findings: Findings) -> None:
+    """Whether a path of the local store is a system that can be switched to, and looks like this host's."""
     if not (Path(system) / "bin" / "switch-to-configuration").exists():
         findings.refusals.append(f"{system} is no NixOS system: it has no bin/switch-to-configuration")
+    name = Path(system) / "etc" / "hostname"
+    if before is not None and name.is_file():
+        wanted = plain(name.read_text("utf-8", "replace").strip())
+        if wanted != before.hostname:
+            findings.warnings.append(f"the host calls itself {before.hostname}; the system is made for {wanted}")
 
 
 def check_room(target: Target, host: HostConfig, system: str, findings: Findings) -> int:

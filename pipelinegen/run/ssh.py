@@ -93,9 +93,13 @@ class Target:
 
     @property
     def store_url(self) -> str:
-        """The host's store, for `nix copy --to` with `nix_environment`."""
+        """The host's store, for `nix copy --to` with `nix_environment`.
+
+        As root also for another user, whose unsigned paths the host's own daemon would refuse.
+        """
         address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"ssh-ng://{self.user}@{address}"
+        sudo = "" if self.user == "root" else "?remote-program=sudo%20-n%20nix-daemon"
+        return f"ssh-ng://{self.user}@{address}{sudo}"
 
     @property
     def nix_environment(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ NIX_CONFIG = "\n".join(
         "substituters =",
         "experimental-features = nix-command flakes",
         "max-jobs = 2",
+        "flake-registry =",
     )
 )
 

@@ -27,11 +27,6 @@ class CacheServer(ThreadingHTTPServer):
         """Where it listens."""
         return int(self.server_address[1])
 
-    def fetched_by(self, address: str) -> set[str]:
-        """What a machine fetched: names of archives, without their compression's suffix."""
-        asked = [path for who, path in self.requests if who == address]
-        return {Path(path).name.partition(".")[0] for path in asked if path.startswith("/nar/")}
-
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -41,7 +36,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.directory = str(self.server.folder)
         return super().translate_path(path)
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         if int(code) == 200:
             self.server.requests.append((str(self.client_address[0]), self.path))
 

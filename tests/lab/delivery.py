@@ -85,10 +85,9 @@ let
     // prefixed "check " (linux flake.checks)
     // prefixed "host " (builtins.mapAttrs (name: host: host.config.system.build.toplevel) flake.nixosConfigurations)
     // prefixed "shell " (builtins.mapAttrs (name: shell: shell.inputDerivation) (linux flake.devShells))
-    // { formatter = (linux flake).formatter or flake.formatter.x86_64-linux; };
-  tried = builtins.mapAttrs
-    (name: one: let value = { drv = one.drvPath; out = one.outPath; }; in builtins.tryEval (builtins.deepSeq value value))
-    derivations;
+    // { formatter = flake.formatter.x86_64-linux; };
+  paths = one: { drv = one.drvPath; out = one.outPath; };
+  tried = builtins.mapAttrs (name: one: builtins.tryEval (builtins.deepSeq (paths one) (paths one))) derivations;
 in
 builtins.mapAttrs (name: one: if one.success then one.value else null) tried
 """
@@ -353,9 +352,7 @@ def delivery(lab: Lab, runner: Runner, folder: Path) -> Iterator[Delivery]:
         yield Delivery(folder, project, runner, hosts, keys, server)
 
 
-def plant(
-    cache: Path, key: SigningKey, path: str, make: Callable[[Path], None], folder: Path
-) -> None:
+def plant(cache: Path, key: SigningKey, path: str, make: Callable[[Path], None], folder: Path) -> None:
     """Put a forged store path into a binary cache, with all that belongs to it: archive, hashes, signature.
 
     Args:

@@ -12,7 +12,7 @@ from pipelinegen.plan.model import Action, Choice, Decision, Planned, Stage
 from pipelinegen.testing import plan_recording
 from tests.factory import Fleet
 
-CACHES = {
+CACHES: dict[str, dict[str, Any]] = {
     "main": {"url": "https://cache.example.org/main", "writers": "protected", "public_key": "main:k"},
     "open": {"url": "https://cache.example.org/open", "writers": "unprotected"},
     "public": {"url": "https://cache.example.org/public", "writers": "protected", "publish": True},
@@ -168,6 +168,55 @@ def test_a_related_gate_waits_for_what_it_names_and_nothing_else() -> None:
     (gate,) = [task for task in planned.tasks if task.action is Action.GATE]
     assert gate.name in deploy.needs
     assert [task.targets for task in planned.tasks if task.name in gate.needs] == [("checks.x86_64-linux.hello",)]
+
+
+@pytest.mark.parametrize(
+    ("cache_gate", "cache_checks", "waits"),
+    [
+        ("all", [], False),
+        ("related", ["checks.*.other"], False),
+        ("related", ["checks.*.hello"], True),
+        ("related", [], True),
+    ],
+    ids=["all", "other checks", "the same checks", "no checks"],
+)
+def test_a_host_waits_for_a_push_that_waits_for_nothing_more_than_the_host(
+    cache_gate: str, cache_checks: list[str], *, waits: bool
+) -> None:
+    made = fleet()
+    made.check("other", made.drv("other-check"))
+    public = {**CACHES["public"], "gate": cache_gate, "checks": cache_checks}
+    hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.*.hello"]}}
+    planned = plan(made, {"caches": {**CACHES, "public": public}, "hosts": hosts})
+    deploy = next(task for task in planned.tasks if task.action is Action.DEPLOY)
+    assert ("push nixosConfigurations.web1" in deploy.needs) is waits
+
+
+def test_the_related_gates_of_a_push_and_of_a_deployment_are_two() -> None:
+    made = fleet()
+    made.check("other", made.drv("other-check"))
+    public = {**CACHES["public"], "gate": "related", "checks": ["checks.*.other"]}
+    hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.*.hello"]}}
+    planned = plan(made, {"caches": {**CACHES, "public": public}, "hosts": hosts})
+    waits = {task.name: task.needs for task in planned.tasks if task.action is Action.GATE}
+    (push,) = [task for task in planned.tasks if task.name == "push nixosConfigurations.web1"]
+    (deploy,) = [task for task in planned.tasks if task.action is Action.DEPLOY]
+    needed = {task.name: [waits[need] for need in task.needs if need in waits] for task in (push, deploy)}
+    assert needed == {
+        "push nixosConfigurations.web1": [("test checks.x86_64-linux.other",)],
+        "deploy web1": [("test checks.x86_64-linux.hello",)],
+    }
+
+
+def test_a_related_gate_stays_shut_when_the_set_of_its_checks_does_not_evaluate() -> None:
+    made = fleet()
+    made.outputs = [output for output in made.outputs if output.path[0] != "checks"]
+    made.failure("checks", "x86_64-linux")
+    hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.x86_64-linux.hello"]}}
+    planned = plan(made, {"hosts": hosts})
+    (failure,) = [task.name for task in planned.tasks if task.action is Action.EVALUATION_FAILURE]
+    (gate,) = [task for task in planned.tasks if task.action is Action.GATE]
+    assert gate.needs == (failure,)
 
 
 def test_a_check_that_a_package_needs_gates_all_the_same() -> None:

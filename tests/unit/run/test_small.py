@@ -196,13 +196,14 @@ def test_nix_uses_the_same_options() -> None:
 @pytest.mark.parametrize(
     ("address", "url"),
     [
-        ("web1.example.org", "ssh-ng://me@web1.example.org"),
-        ("10.0.0.1", "ssh-ng://me@10.0.0.1"),
-        ("::1", "ssh-ng://me@[::1]"),
+        ("web1.example.org", "ssh-ng://root@web1.example.org"),
+        ("10.0.0.1", "ssh-ng://root@10.0.0.1"),
+        ("::1", "ssh-ng://root@[::1]"),
     ],
 )
 def test_the_hosts_store_has_a_url(address: str, url: str) -> None:
-    assert Target(address, user="me").store_url == url
+    assert Target(address).store_url == url
+    assert Target(address, user="me").store_url.startswith(url.replace("root@", "me@") + "?remote-program=sudo")
 
 
 @pytest.mark.parametrize(
