@@ -347,15 +347,6 @@ def copy(
         )
 
 
-def closure_size(path: str) -> int:
-    """Bytes of the closure of a local store path, uncompressed."""
-    sizes = 0
-    for chunk in argument_chunks(requisites([path])):
-        text = process.run(["nix-store", "--query", "--size", *chunk]).text
-        sizes += sum(int(line) for line in text.split())
-    return sizes
-
-
 def path_sizes(paths: Sequence[str]) -> dict[str, int]:
     """Store path → its own bytes, uncompressed; every path must be in the local store."""
     sizes: dict[str, int] = {}
@@ -382,14 +373,6 @@ def realised_outputs(drv_path: str) -> list[str]:
     """The output paths of a derivation that was built; empty where they are not known."""
     result = process.run(["nix-store", "--query", "--outputs", drv_path], allowed="any")
     return result.text.split() if result.returncode == 0 else []
-
-
-def build_log(drv_path: str) -> str | None:
-    """The kept log of a local build, null where there is none."""
-    try:
-        return process.run(["nix-store", "--read-log", drv_path], timeout=60).text
-    except CommandError:
-        return None
 
 
 def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:

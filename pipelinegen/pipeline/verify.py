@@ -107,7 +107,7 @@ CHECKS: tuple[NamedCheck, ...] = (
 )
 
 
-_HINT = "exclude outputs, or raise gitlab.max_jobs where the server allows more; caches make later pipelines small"
+_TOO_LARGE = "exclude outputs, or raise gitlab.max_jobs where the server allows more; caches make later pipelines small"
 
 
 def verify(
@@ -166,5 +166,6 @@ def require_valid(
         raise VerificationError(
             f"the pipeline breaks {broken}, so nothing was written",
             findings=[str(finding) for finding in sorted(findings, key=lambda finding: finding.severity)],
+            hint=_TOO_LARGE if any(finding.rule in {"L20", "L21", "L22"} for finding in errors) else None,
         )
     return findings

@@ -183,7 +183,7 @@ def runs_it_already(output: FlakeOutput, situation: Situation) -> Verdict | None
 def must_be_deployed(output: FlakeOutput, situation: Situation) -> Verdict:
     """Deploy; a host that runs the system already makes that a matter of seconds."""
     host = output.path[-1]
-    reasons = ["what it was last given is not known", "a host that runs this system already is left alone"]
+    reasons = ["its last system is not known; if it runs this one already, it is left alone"]
     if host in situation.deployed:
         reasons = ["its last deployment gave it another system"]
     if situation.config.hosts[host].policy is Policy.MANUAL:

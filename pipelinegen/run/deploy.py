@@ -18,13 +18,14 @@ from pipelinegen.config import Config, HostConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome, UsageError
 from pipelinegen.run import preflight, transfer
-from pipelinegen.run.activate import TIMEOUT, Activation, Applied, SimpleActivation
+from pipelinegen.run.activate import Activation, Applied, SimpleActivation
 from pipelinegen.run.fetch import fetch
 from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import duration
 from pipelinegen.run.preflight import Findings, HostState
 from pipelinegen.run.push import check_store_paths
 from pipelinegen.run.ssh import Target, UnreachableError, connection
+from pipelinegen.run.switch import TIMEOUT
 from pipelinegen.values import Value
 
 FORMAT_VERSION = "1.0"
@@ -240,7 +241,6 @@ class _Deployment:
             exit_code=0 if outcome is None else int(outcome),
             switch_exit_code=applied.exit_code,
             newly_failed=applied.newly_failed,
-            warnings=(*self.findings.warnings, *applied.warnings),
             log=applied.log,
         )
 

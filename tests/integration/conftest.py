@@ -16,7 +16,6 @@ NIX_CONFIG = "\n".join(
         "substituters =",
         "experimental-features = nix-command flakes",
         "max-jobs = 2",
-        "flake-registry =",
     )
 )
 
@@ -43,7 +42,9 @@ def nix_bin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     root = tmp_path / "nix"
     root.mkdir()
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("NIX_CONFIG", NIX_CONFIG)
+    registry = root / "registry.json"
+    registry.write_text('{ "flakes": [], "version": 2 }')
+    monkeypatch.setenv("NIX_CONFIG", f"{NIX_CONFIG}\nflake-registry = {registry}")
     monkeypatch.setenv("NIX_STORE_DIR", str(root / "store"))
     monkeypatch.setenv("NIX_STATE_DIR", str(root / "state"))
     monkeypatch.setenv("NIX_LOG_DIR", str(root / "log"))

@@ -23,6 +23,18 @@ let
         chmod 755 $out
       '';
     };
+  # A system of which only the switch script counts.
+  answering =
+    answer:
+    make {
+      name = "nixos-system-answering";
+      inherit answer;
+      script = ''
+        mkdir -p $out/bin
+        printf '%s\n' '#!/bin/sh' "$answer" > $out/bin/switch-to-configuration
+        chmod 755 $out/bin/switch-to-configuration
+      '';
+    };
   service = check: serve: { worker.program = program "worker" check serve; };
 in
 {
@@ -54,6 +66,37 @@ in
     motd = "slow";
     activation = "echo 'slow begins'; sleep 8; echo 'slow ends'";
   };
+  # Longer than any patience.
+  endless = machine {
+    motd = "endless";
+    activation = "echo 'endless begins'; sleep 600";
+  };
+  # The way back is cut off: before anything was switched, and after.
+  half-lost = machine {
+    motd = "half lost";
+    activation = "mount --bind /bin/false $(readlink -f /run/current-system)/bin/switch-to-configuration; exit 1";
+  };
+  lost = machine {
+    motd = "lost";
+    activation = ''
+      mount --bind /bin/false $(readlink -f /run/current-system)/bin/switch-to-configuration
+      ln -sfn ''${0%/*} /run/current-system
+      exit 1
+    '';
+  };
+  # sshd goes away for good.
+  silent = machine {
+    motd = "silent";
+    activation = "systemctl stop ssh.socket ssh.service; systemctl mask --runtime ssh.socket ssh.service";
+  };
+  needs-reboot = answering "exit 100";
+  # A unit fails that had failed before; another switch begins just before ours.
+  old-sorrow = answering ''
+    ln -sfn ''${0%/bin/*} /run/current-system
+    echo 'warning: the following units failed: old-sorrow.service' >&2
+    exit 4
+  '';
+  locked = answering "echo 'Could not acquire lock' >&2; exit 11";
   # The network goes away while the machine switches, and comes back.
   cutting = machine {
     motd = "cutting";

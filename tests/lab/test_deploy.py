@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import io
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from pipelinegen.console import Console
 from pipelinegen.errors import DeployOutcome
+from pipelinegen.run import activate
+from pipelinegen.run.activate import Applied, SimpleActivation
+from pipelinegen.run.preflight import read_state
+from pipelinegen.run.ssh import Target
 from tests.lab.conftest import MakeHost
 from tests.lab.host import Host
-from tests.lab.machine import FLEET, Result, run
+from tests.lab.machine import FLEET, OTHER_NIX, Result, run
 from tests.lab.store import PrivateStore, SigningKey
 
 pytestmark = [pytest.mark.lab, pytest.mark.nix]
@@ -133,6 +142,131 @@ def test_a_unit_that_had_failed_before_does_not_count(deployer: Deployer) -> Non
     deployer.host.ssh("systemd-run --unit=old-sorrow --service-type=oneshot /bin/false", check=False)
     assert deployer.host.failed_units() == ["old-sorrow.service"]
     assert deployer.deploy(deployer.build("good")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("system", "outcome", "runs", "boots"),
+    [
+        pytest.param("needs-reboot", DeployOutcome.REBOOT_REQUIRED, "initial", "new", id="it needs a reboot"),
+        pytest.param("old-sorrow", DeployOutcome.WARNINGS, "new", "new", id="a unit failed that had failed before"),
+        pytest.param("locked", DeployOutcome.LOCKED, "initial", "initial", id="another switch begins just before"),
+        pytest.param("half-lost", DeployOutcome.ROLLED_BACK_UNHEALTHY, "initial", "initial", id="the way back fails"),
+        pytest.param("lost", DeployOutcome.ROLLBACK_FAILED, "new", "initial", id="there is no way back"),
+    ],
+)
+def test_every_outcome_has_its_exit_code(
+    deployer: Deployer, system: str, outcome: DeployOutcome, runs: str, boots: str
+) -> None:
+    deployer.host.ssh("systemd-run --unit=old-sorrow --service-type=oneshot /bin/false", check=False)
+    new = deployer.build(system)
+    result = deployer.deploy(new)
+    assert result.returncode == outcome, result.output
+    paths = {"initial": deployer.host.initial_system, "new": new}
+    assert (deployer.host.current_system(), deployer.host.profile()) == (paths[runs], paths[boots])
+
+
+@dataclass
+class Patience:
+    """`SimpleActivation` with less patience than in earnest, driven from this process."""
+
+    deployer: Deployer
+    log: io.StringIO = field(default_factory=io.StringIO)
+
+    def apply(self, system: str, *, timeout: float) -> Applied:
+        path = self.deployer.build(system)
+        self.deployer.copy(path)
+        host = self.deployer.host
+        target = Target(host.address, key_file=host.ssh_key, known_hosts=host.known_hosts)
+        return SimpleActivation(target, Console(self.log), timeout=timeout).apply(path, read_state(target))
+
+
+def test_a_switch_without_end_is_stopped_and_undone(deployer: Deployer) -> None:
+    patience = Patience(deployer)
+    applied = patience.apply("endless", timeout=3)
+    assert applied.outcome is DeployOutcome.ROLLED_BACK, applied
+    assert "did not end within 3.0 s" in (applied.why or "")
+    assert "endless begins" in applied.log
+    assert deployer.unchanged()
+    assert deployer.host.read("systemctl list-units 'pipelinegen-*' --no-legend --plain") == ""
+
+
+def test_a_host_that_never_comes_back_is_not_called_a_success(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activate, "REACH_TIMEOUT", 3.0)
+    applied = Patience(deployer).apply("silent", timeout=10)
+    assert applied.outcome is DeployOutcome.STATE_UNKNOWN, applied
+    assert applied.state is None
+
+
+def test_a_user_who_is_not_root_deploys_with_sudo(deployer: Deployer) -> None:
+    # What the image lacks: sudo, here without any question of whether.
+    deployer.host.ssh(
+        """
+        useradd --create-home deploy
+        mkdir -p /home/deploy/.ssh && cp /root/.ssh/authorized_keys /home/deploy/.ssh/ && chown -R deploy /home/deploy
+        cp /usr/bin/setpriv /usr/local/bin/become && chmod 4755 /usr/local/bin/become
+        printf '%s\\n' '#!/bin/sh' '[ "$1" = -n ] || exit 1; shift; [ "$1" != -- ] || shift' \
+          'exec /usr/local/bin/become --reuid 0 --regid 0 --clear-groups "$@"' > /usr/local/bin/sudo
+        chmod 755 /usr/local/bin/sudo
+        """
+    )
+    deployer.configure(user="deploy")
+    good = deployer.build("good")
+    result = deployer.deploy(good)
+    assert result.returncode == 0, result.output
+    assert deployer.host.current_system() == good
+
+
+def test_a_user_without_sudo_is_refused_with_the_remedy(deployer: Deployer) -> None:
+    deployer.host.ssh(
+        """
+        useradd --create-home deploy
+        mkdir -p /home/deploy/.ssh && cp /root/.ssh/authorized_keys /home/deploy/.ssh/ && chown -R deploy /home/deploy
+        """
+    )
+    deployer.configure(user="deploy")
+    refused(deployer, deployer.build("good"), "may not use sudo without a password", "NOPASSWD")
+
+
+def test_what_the_hosts_own_cache_has_does_not_travel_through_the_job(
+    deployer: Deployer, signing_key: SigningKey, tmp_path: Path
+) -> None:
+    good = deployer.build("good")
+    (tmp_path / "served").mkdir()
+    to = f"file://{tmp_path}/served?secret-key={signing_key.secret_file}"
+    deployer.store.run("nix", "copy", "--to", to, good)
+    server = http.server.ThreadingHTTPServer(
+        (deployer.host.gateway, 0),
+        functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served")),
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        urls = f"http://{deployer.host.gateway}:{server.server_port} http://{deployer.host.gateway}:1"
+        deployer.host.ssh(
+            f"printf '%s\\n' 'substituters = {urls}' 'trusted-public-keys = {signing_key.public}'"
+            " >> /etc/nix/nix.conf; systemctl restart nix-daemon || true"
+        )
+        result = deployer.deploy(good)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert result.returncode == 0, result.output
+    assert "copying" not in result.stderr
+    assert f"cannot reach its cache http://{deployer.host.gateway}:1" in result.stderr
+
+
+@pytest.mark.parametrize("nix_bin", OTHER_NIX, ids=str)
+def test_a_newer_nix_in_the_job_deploys_to_an_older_one(deployer: Deployer, nix_bin: Path, tmp_path: Path) -> None:
+    if not (nix_bin / "nix").exists():
+        pytest.skip(f"there is no Nix in {nix_bin}")
+    newer = Deployer(PrivateStore(tmp_path / "newer", nix_bin), deployer.host, deployer.folder)
+    good = newer.build("good")
+    result = newer.deploy(good)
+    assert result.returncode == 0, result.output
+    assert deployer.host.current_system() == good
 
 
 def test_a_dry_run_changes_nothing(deployer: Deployer) -> None:

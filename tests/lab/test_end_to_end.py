@@ -270,7 +270,7 @@ def test_a_change_of_documentation_builds_nothing(library: Delivered, documentat
     assert documentation.bootstrap.built() == ()
     assert not any(documentation.jobs_that(command) for command in ("build", "test", "push"))
     # What hosts were last given is not known without GitLab: they are asked, and left alone.
-    assert set(documentation.jobs) == {COMMAND, "gate", "gate nixosConfigurations.web2", *DEPLOYS}
+    assert set(documentation.jobs) == {COMMAND, "gate", *DEPLOYS}
     assert {documentation.deploy_report(host)["result"] for host in HOSTS} == {"unchanged"}
     assert documentation.running == library.running
     assert documentation.caches == library.caches
@@ -324,6 +324,8 @@ def test_a_package_that_does_not_build_stops_only_what_contains_it(
     assert {offer.drvs["website"], offer.drvs["host web2"]} <= rest - known
     assert unbuildable.stores.builds() == once((rest - known) | {broken})
     assert "test checks.x86_64-linux.website-answers" in result.names("passed")
+    affected = {"build nixosConfigurations.web1", "build devShells.x86_64-linux.default"}
+    assert unbuildable.jobs_that("build") - affected - result.names("failed") <= result.names("passed")
 
 
 def test_behind_a_failed_build_only_the_unaffected_host_with_gate_related_is_deployed(

@@ -44,7 +44,7 @@ ARROWS = {
 WORLD = {
     "subprocess": {"process.py"},
     "random": set(),
-    "secrets": {"inventory/read.py", "run/activate.py"},
+    "secrets": {"inventory/read.py", "run/switch.py"},
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""

@@ -404,6 +404,16 @@ class TestOtherBranch:
         base = find_base(repo, push_env(project, "unrelated"))
         assert (base.rev, base.empty, base.rule) == (None, True, "branch-unrelated-history")
 
+    def test_history_that_cannot_be_fetched_is_not_taken_for_an_unrelated_one(
+        self, project: Project, clone: Clone
+    ) -> None:
+        repo = clone(project.feature[-1])
+        git(repo.top, "fetch", "--quiet", "--depth=1", "origin", "+refs/heads/main:refs/remotes/origin/main")
+        git(repo.top, "remote", "set-url", "origin", "file:///nowhere")
+        base = find_base(repo, push_env(project, "feature"))
+        assert (base.rev, base.empty, base.rule) == (None, False, "branch-full")
+        assert "within what could be fetched" in base.reason
+
     def test_with_the_server_away_a_shallow_clone_is_full_and_says_why(self, project: Project, clone: Clone) -> None:
         repo = clone(project.feature[-1])
         git(repo.top, "remote", "set-url", "origin", "file:///nowhere")

@@ -26,6 +26,22 @@ MISSING = "1" * 40
 TOKEN = "glcbt-64_secret"
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server whose main is longer than all steps but the last bring."""
+    folder = tmp_path_factory.mktemp("long")
+    work = make_repo(folder / "work")
+    stream = "".join(
+        f"commit refs/heads/main\ncommitter T <t@example.org> {number} +0000\ndata 1\nx"
+        f"\nM 100644 inline f\ndata 4\n{number:04d}\n"
+        for number in range(1500)
+    )
+    git(work, "fast-import", "--quiet", stdin=stream.encode())
+    server = make_server(folder / "server.git")
+    push(work, server, {"refs/heads/main": git(work, "rev-parse", "main")})
+    return server
+
+
 class TestLadder:
     def test_a_commit_is_fetched_alone(self, project: Project, clone: Clone) -> None:
         repo = clone(project.feature[-1])
@@ -49,20 +65,9 @@ class TestLadder:
         assert fetcher.obtain(project.main[4])
         assert any("unadvertised object" in trouble for trouble in fetcher.troubles)
 
-    def test_history_is_lengthened_until_it_is_whole(self, tmp_path: Path) -> None:
-        work = make_repo(tmp_path / "work")
-        # More commits than the first step brings.
-        stream = "".join(
-            f"commit refs/heads/main\ncommitter T <t@example.org> {number} +0000\ndata 1\nx"
-            f"\nM 100644 inline f\ndata 4\n{number:04d}\n"
-            for number in range(1500)
-        )
-        git(work, "fast-import", "--quiet", stdin=stream.encode())
-        root = git(work, "rev-list", "--max-parents=0", "main")
-        head = git(work, "rev-parse", "main")
-        server = make_server(tmp_path / "server.git")
-        push(work, server, {"refs/heads/main": head})
-        repo = Repository.open(clone_shallow(server, tmp_path / "clone", head, depth=1))
+    def test_history_is_lengthened_until_it_is_whole(self, long: Path, tmp_path: Path) -> None:
+        root, head = git(long, "rev-list", "--max-parents=0", "main"), git(long, "rev-parse", "main")
+        repo = Repository.open(clone_shallow(long, tmp_path / "clone", head, depth=1))
         assert Fetcher(repo, enabled=True).is_ancestor(root, head)
 
     def test_no_more_history_is_fetched_than_the_answer_needs(self, project: Project, clone: Clone) -> None:
@@ -74,9 +79,23 @@ class TestLadder:
         repo = clone(project.feature[-1], depth=None)
         fetcher = Fetcher(repo, enabled=True)
         assert fetcher.obtain(project.main[-1])
-        assert fetcher.tip("refs/heads/main") == project.main[-1]
+        assert not repo.is_shallow()
         assert not fetcher.obtain(MISSING)
         assert not repo.is_shallow()
+
+    def test_a_whole_clone_stays_whole_when_a_branch_is_fetched(self, long: Path, tmp_path: Path) -> None:
+        old = git(long, "rev-parse", "main~1000")
+        repo = Repository.open(clone_shallow(long, tmp_path / "clone", old, depth=None))
+        fetcher = Fetcher(repo, enabled=True)
+        assert fetcher.tip("refs/heads/main") == git(long, "rev-parse", "main")
+        assert not repo.is_shallow()
+        assert fetcher.is_ancestor(old, git(long, "rev-parse", "main"))
+
+    def test_a_shallow_clone_is_not_sent_the_whole_history_of_a_branch(self, long: Path, tmp_path: Path) -> None:
+        old = git(long, "rev-parse", "main~1000")
+        repo = Repository.open(clone_shallow(long, tmp_path / "clone", old, depth=1))
+        tip = Fetcher(repo, enabled=True).tip("refs/heads/main")
+        assert git(repo.top, "rev-list", "--count", tip or "") == "100"
 
     def test_a_commit_that_nobody_has_is_asked_for_once(self, project: Project, clone: Clone) -> None:
         repo = clone(project.main[-1], depth=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections import deque
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from pipelinegen.config import HostConfig
 from pipelinegen.console import Console
 from pipelinegen.errors import ConfigError, CredentialsError, DeployError, DeployOutcome, UsageError
 from pipelinegen.plan.model import Failure, Realise, Stage, Unit, Work
-from pipelinegen.run import activate, reproduce, trouble
+from pipelinegen.run import activate, reproduce, switch, trouble
 from pipelinegen.run.deploy import DeployReport
 from pipelinegen.run.failure import run_failure
 from pipelinegen.run.handoff import read_work
@@ -260,11 +259,11 @@ def test_a_host_runs_a_system_when_it_runs_and_boots_it(running: str | None, pro
     ],
 )
 def test_units_that_failed_before_are_told_from_new_ones(line: str, tolerated: bool) -> None:
-    assert activate.only_known(deque([line]), ("a.service", "b.service")) is tolerated
+    assert activate.only_known([line], ("a.service", "b.service")) is tolerated
 
 
 def test_a_hosts_log_is_put_together_from_pieces() -> None:
-    reader = activate.LogReader()
+    reader = switch.LogReader()
     assert reader.take(b"running\none\ntw") == ("running", ["one"], False)
     assert reader.offset == 7
     assert reader.take(b"running\no\n") == ("running", ["two"], False)
@@ -272,7 +271,7 @@ def test_a_hosts_log_is_put_together_from_pieces() -> None:
 
 
 def test_a_long_log_is_read_on_at_once() -> None:
-    reader = activate.LogReader()
+    reader = switch.LogReader()
     _, _, more = reader.take(b"running\n" + b"x" * 65536)
     assert more
 
