@@ -29,8 +29,9 @@ from pipelinegen.cache.trust import PipelineClass, pipeline_class, publish_cache
 from pipelinegen.changes.compare import compare
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.config import Config
+from pipelinegen.errors import PipelinegenError
 from pipelinegen.files import write_atomic
-from pipelinegen.inventory.model import Derivation, Inventory
+from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
 from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits
@@ -64,7 +65,12 @@ def record(flake: str, *, directory: Path | None = None, config: Config | None =
     source = read_source(flake, cwd=directory or Path.cwd(), config=settings)
     inventory = read_inventory(source, settings)
     graph = read_graph([output.drv_path for output in inventory.outputs if output.drv_path])
-    return Recording(inventory=inventory, derivations=tuple(graph[path] for path in sorted(graph)))
+    # Where the flake lies and which commit it is would change with every commit and say nothing.
+    nowhere = FlakeSource(reference=".", store_path="")
+    return Recording(
+        inventory=inventory.model_copy(update={"source": nowhere}),
+        derivations=tuple(graph[path] for path in sorted(graph)),
+    )
 
 
 def save_recording(recording: Recording, file: str | Path) -> None:
@@ -204,7 +210,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m pipelinegen.testing FLAKE FILE\n")
         return 2
     flake, file = arguments
-    save_recording(record(flake), file)
+    try:
+        save_recording(record(flake), file)
+    except PipelinegenError as error:
+        sys.stderr.write(f"error: {error.message}\n  why    {error.why}\n")
+        return error.exit_code
     return 0
 
 
