@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelinegen import nix
+from pipelinegen import local_store, nix
 from pipelinegen.cache import trust
 from pipelinegen.cache.read import backend, substitution
 from pipelinegen.cache.trust import PipelineClass
@@ -64,7 +64,7 @@ def run_unit(
         _fetch_inputs(unit, config, kind, console, roots)
         outcome = _realise(unit, config, kind, console)
         made = outcome.made_paths()
-        nix.root_paths(made, roots / "made")
+        local_store.root_paths(made, roots / "made")
         items = outcome.items()
         handover = _hand_over(made, config, kind, console)
     result = _result(unit, items, outcome, handover, console.clock() - started)
@@ -96,14 +96,14 @@ class _Outcome:
 
     def made(self, one: Realise) -> bool:
         if one.drv_path in self.unknown:
-            return bool(nix.realised_outputs(one.drv_path))
+            return bool(local_store.realised_outputs(one.installable))
         return not self.invalid.intersection(self.outputs[one.drv_path])
 
     def made_paths(self) -> list[str]:
         paths: list[str] = []
         for one in self.unit.builds:
             if one.drv_path in self.unknown:
-                paths += nix.realised_outputs(one.drv_path)
+                paths += local_store.realised_outputs(one.installable)
             else:
                 paths += [path for path in self.outputs[one.drv_path] if path not in self.invalid]
         return list(dict.fromkeys(paths))
@@ -125,7 +125,7 @@ class _Outcome:
             return ItemResult(name=one.drv_path, status=status, seconds=seconds)
         if one.drv_path in culprits:
             return self._failed(one.drv_path, culprits[one.drv_path])
-        causes = [path for path in nix.requisites([one.drv_path]) if path in culprits]
+        causes = [path for path in local_store.requisites([one.drv_path]) if path in culprits]
         if causes:
             message = f"not tried because {name_of(causes[0])} failed"
             return ItemResult(name=one.drv_path, status=Status.NOT_TRIED, message=message)
@@ -139,7 +139,7 @@ class _Outcome:
 
 
 def _all_there(drv_path: str) -> bool:
-    outputs = nix.realised_outputs(drv_path)
+    outputs = local_store.realised_outputs(drv_path)
     return bool(outputs) and not nix.invalid_paths(outputs)
 
 
@@ -182,7 +182,7 @@ def _output_paths(builds: Iterable[Realise]) -> tuple[dict[str, list[str]], froz
     paths: dict[str, list[str]] = {one.drv_path: [] for one in builds}
     unknown: set[str] = set()
     for output, drv_paths in by_output.items():
-        for drv_path, path in nix.output_paths(drv_paths, output).items():
+        for drv_path, path in local_store.output_paths(drv_paths, output).items():
             if path is None:
                 unknown.add(drv_path)
             else:
@@ -214,9 +214,7 @@ def _result(
     message = why = None
     transient = False
     if failed:
-        message = f"{len(failed)} of {len(unit.builds)} derivations failed"
-        if len(failed) == 1:
-            message = f"{name_of(failed[0].name)} failed"
+        message = f"{name_of(failed[0].name) if len(failed) == 1 else f'{len(failed)} derivations'} failed"
         if skipped:
             message += f", {len(skipped)} were not tried"
         passing = trouble.passing([item.message or "" for item in failed] + outcome.log.errors)

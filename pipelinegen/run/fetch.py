@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelinegen import nix
+from pipelinegen import local_store, nix
 from pipelinegen.cache.read import substitution
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
@@ -36,5 +36,5 @@ def fetch(paths: Iterable[str], *, config: Config, kind: PipelineClass, console:
             absent, substitution(config, kind), options=nix_events.OPTIONS, on_line=log.line, on_idle=log.idle
         )
     gone = set(missing)
-    nix.root_paths([path for path in wanted if path not in gone], roots / "fetched")
+    local_store.root_paths([path for path in wanted if path not in gone], roots / "fetched")
     return missing

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from pipelinegen import files, nix
+from pipelinegen import files, local_store, nix
 from pipelinegen.console import plain
 from pipelinegen.errors import CommandError, PipelinegenError, UsageError
 from pipelinegen.plan.model import FORMAT_VERSION, Work
@@ -54,7 +54,7 @@ def write_handoff(folder: Path, work: Work, drv_paths: Sequence[str]) -> Work:
             def write(data: bytes) -> None:
                 packed.write(data)
 
-            nix.export_store_paths(nix.requisites(wanted), write)
+            local_store.export_store_paths(local_store.requisites(wanted), write)
     files.write_atomic(folder / WORK_FILE, work.model_dump_json(indent=1) + "\n")
     return work
 
@@ -98,7 +98,7 @@ def import_derivations(folder: Path, work: Work, drv_paths: Sequence[str]) -> bo
         raise UsageError("the handoff holds no derivations", where=str(folder), why=f"{missing[0]} is needed")
     file = folder / Path(work.derivations).name
     try:
-        nix.import_store_paths(_unpacked(file))
+        local_store.import_store_paths(_unpacked(file))
     except CommandError as error:
         if any("signature" in line for line in error.stderr_tail):
             error.where = str(file)
@@ -117,7 +117,7 @@ def rooted(drv_paths: Sequence[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pipelinegen-roots-") as name:
         folder = Path(name)
         if drv_paths:
-            nix.add_roots(drv_paths, folder / "drv")
+            local_store.add_roots(drv_paths, folder / "drv")
         yield folder
 
 

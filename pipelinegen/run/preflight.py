@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelinegen import nix
+from pipelinegen import local_store
 from pipelinegen.config import HostConfig
 from pipelinegen.console import plain
 from pipelinegen.errors import CommandError
@@ -181,8 +181,8 @@ def check_room(target: Target, host: HostConfig, system: str, findings: Findings
     for lock in records.get("locked", ()):
         findings.locked = True
         findings.refusals.append(f"another deployment or switch is going on there ({lock} is held)")
-    missing = missing_on(target, nix.requisites([system]))
-    needed = sum(nix.path_sizes(missing).values())
+    missing = missing_on(target, local_store.requisites([system]))
+    needed = sum(local_store.path_sizes(missing).values())
     free = int(next(iter(records.get("free_kb", ("0",))))) * 1024
     left = host.min_free_mb * 1024 * 1024
     if free < needed + left:

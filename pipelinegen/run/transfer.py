@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelinegen import nix
+from pipelinegen import local_store, nix
 from pipelinegen.config import HostConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
@@ -51,7 +51,7 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console) ->
     try:
         if host.substitute:
             _let_fetch(target, system, console)
-        missing = missing_on(target, nix.requisites([system]))
+        missing = missing_on(target, local_store.requisites([system]))
     except (UnreachableError, CommandError) as error:
         raise refused("the host cannot be asked what it has", error) from error
     if not missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,14 +19,15 @@ FLEET = Path(__file__).parents[2] / "examples" / "fleet"
 TESTS = FLEET / "pipeline-tests"
 
 
+def pytest_as_a_user(tests: Path) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a user's tests, not as a part of this run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
+    return subprocess.run(command, cwd=tests.parent, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_the_examples_snapshots_pass() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS],
-        cwd=FLEET,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = pytest_as_a_user(TESTS)
     assert ran.returncode == 0, ran.stdout
     assert "2 snapshots passed" in ran.stdout
 
@@ -35,13 +37,7 @@ def test_a_changed_configuration_fails_the_snapshots(tmp_path: Path) -> None:
     shutil.copytree(FLEET, copy, ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / "pipelinegen.toml").open("a") as file:
         file.write('\n[gitlab]\ntimeout = "2 hours"\n')
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", copy / "pipeline-tests"],
-        cwd=copy,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = pytest_as_a_user(copy / "pipeline-tests")
     assert ran.returncode == 1
     assert "2 snapshots failed" in ran.stdout
 

@@ -24,6 +24,7 @@ BASE = {
     "files",
     "interrupts",
     "job_names",
+    "local_store",
     "nix",
     "process",
     "secret_files",

@@ -17,7 +17,7 @@ from pipelinegen.plan.model import Realise, Stage, Unit, Work
 from pipelinegen.run.build import run_unit
 from pipelinegen.run.handoff import write_handoff
 from pipelinegen.run.result import Reports, Status, StepResult
-from tests.integration.run.conftest import Caches, Store
+from tests.integration.run.conftest import NIX_CONFIG, Caches, Store
 
 pytestmark = pytest.mark.nix
 
@@ -174,6 +174,17 @@ def test_a_failure_is_never_inside_a_section(store: Store, tmp_path: Path, log: 
     outside = re.sub(r"\x1b\[0Ksection_start:.*?section_end:[^\r]*\r\x1b\[0K", "", text, flags=re.DOTALL)
     assert "last words" in outside
     assert "building lib" not in outside
+
+
+def test_what_is_named_by_its_content_is_found_after_the_build(
+    store: Store, caches: Caches, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = NIX_CONFIG.replace("nix-command flakes", "nix-command flakes ca-derivations")
+    monkeypatch.setenv("NIX_CONFIG", features)
+    drvs = store.instantiate("byContent", "broken")
+    result = run(tmp_path, unit_of(*drvs.values()), console, config=caches.config)
+    assert [item.status for item in result.items] == [Status.OK, Status.FAILED]
+    assert any("by-content" in file.read_text() for file in (caches.folder / "ours").glob("*.narinfo"))
 
 
 def test_a_derivation_for_another_system_fails_with_nixs_words(store: Store, tmp_path: Path, console: Console) -> None:

@@ -75,6 +75,7 @@ class TestBrokenEntries:
     @pytest.mark.parametrize(
         "content",
         [b"", b"not gzip", gzip.compress(b"not json"), gzip.compress(b"[]"), gzip.compress(b'{"key": 1}'), b"\x1f\x8b"],
+        ids=["empty", "no gzip", "no JSON", "no record", "another record", "torn"],
     )
     def test_a_foreign_file_is_removed(self, cache: BaseCache, content: bytes) -> None:
         cache.put(KEY, INVENTORY)
