@@ -33,8 +33,9 @@ _SECTION_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 def clean(line: str, *, colour: bool = True) -> str:
     """One foreign line made harmless: colours kept (unless `colour` is false), everything else inert.
 
-    The result is one line. Carriage returns cut what a terminal would have overwritten; control and direction characters go;
-    `section_start:` and `section_end:` are broken up, because GitLab's parser looks for just them.
+    The result is one line. Carriage returns cut what a terminal would have overwritten; control and direction
+    characters go; `section_start:` and `section_end:` are broken up, because GitLab's parser looks for just
+    them.
     """
     line = line.rstrip("\r\n").replace("\n", " ")
     if "\r" in line:

@@ -1,5 +1,7 @@
 """One function per Nix command that pipelinegen uses; nothing else knows Nix's flags.
 
+What is about this machine's store alone (closures, exports, roots, output paths) is in `local_store`.
+
 The classic commands (`nix-store`, `nix-instantiate`) are preferred: their words and output have been stable
 from Nix 2.8 to 2.34, while `nix … --json` differs between versions.
 """

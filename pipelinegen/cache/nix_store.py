@@ -22,12 +22,21 @@ class NixStoreCache:
         name: its name in the configuration.
         config: its settings.
         on_line: takes Nix's lines while it copies.
+        on_idle: called about once a second while nothing comes.
     """
 
-    def __init__(self, name: str, config: CacheConfig, *, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: CacheConfig,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
         self.name = name
         self.config = config
         self.on_line = on_line
+        self.on_idle = on_idle
 
     @property
     def _keys(self) -> list[str] | None:
@@ -68,7 +77,7 @@ class NixStoreCache:
             key = secret_files.resolve(self.config.secret_key_file, purpose=f"signing key of cache {self.name}")
             url += ("&" if "?" in url else "?") + f"secret-key={key}"
         try:
-            nix.copy(list(paths), to=url, options=self._options(), on_line=self.on_line)
+            nix.copy(list(paths), to=url, options=self._options(), on_line=self.on_line, on_idle=self.on_idle)
         except CommandError as error:
             raise _classify(error, f"pushing to cache {self.name} failed") from error
 

@@ -11,9 +11,15 @@ from pipelinegen.cache.trust import PipelineClass, publish_caches, trusted_cache
 from pipelinegen.config import CacheConfig, Config
 
 
-def backend(name: str, config: CacheConfig, *, on_line: Callable[[str], None] | None = None) -> NixStoreCache:
+def backend(
+    name: str,
+    config: CacheConfig,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
+) -> NixStoreCache:
     """The backend that speaks this cache's protocol."""
-    return NixStoreCache(name, config, on_line=on_line)
+    return NixStoreCache(name, config, on_line=on_line, on_idle=on_idle)
 
 
 class CacheReader:

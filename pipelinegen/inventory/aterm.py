@@ -37,7 +37,8 @@ def parse_derivation(path: str, text: str) -> Derivation:
         ATermError: the text is no derivation, or cut off.
     """
     head = _HEAD.match(text)
-    if head is None or not text.endswith(")"):
+    # The environment, which is never empty, comes last.
+    if head is None or not text.endswith('")])') or text.endswith('\\")])'):
         raise ATermError("this is no derivation, or only a part of one")
     outputs, fixed, position = _outputs(text, head.end())
     if not text.startswith("],[", position):

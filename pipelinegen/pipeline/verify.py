@@ -166,6 +166,6 @@ def require_valid(
         raise VerificationError(
             f"the pipeline breaks {broken}, so nothing was written",
             findings=[str(finding) for finding in sorted(findings, key=lambda finding: finding.severity)],
-            hint=_TOO_LARGE if any(finding.rule in {"L20", "L21", "L22"} for finding in errors) else None,
+            hint=_TOO_LARGE if any(finding.rule in {"L20", "L21", "L22"} for finding in findings) else None,
         )
     return findings

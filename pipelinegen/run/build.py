@@ -197,7 +197,7 @@ def _hand_over(paths: list[str], config: Config, kind: PipelineClass, console: C
         return None
     console.say(f"handing {len(paths)} paths over through cache {name}")
     lines = LineLog(console, f"handing over through cache {name}")
-    cache = backend(name, config.caches[name], on_line=lines.line)
+    cache = backend(name, config.caches[name], on_line=lines.line, on_idle=lines.idle)
     try:
         cache.push(paths)
         cache.wait_until_visible(paths, timeout=config.handoff.visible_timeout)
@@ -216,7 +216,7 @@ def _result(
     if failed:
         message = f"{name_of(failed[0].name) if len(failed) == 1 else f'{len(failed)} derivations'} failed"
         if skipped:
-            message += f", {len(skipped)} were not tried"
+            message += f", {len(skipped)} {'was' if len(skipped) == 1 else 'were'} not tried"
         passing = trouble.passing([item.message or "" for item in failed] + outcome.log.errors)
         began = any(item.name in outcome.log.builds and outcome.log.builds[item.name].log for item in failed)
         transient = passing is not None and not began

@@ -15,6 +15,8 @@ from typing import Any
 
 OPTIONS = ("--log-format", "internal-json")
 
+INFORMATION = 3
+
 _PREFIX = "@nix "
 _PENDING_LIMIT = 4 << 20
 """Characters of one record that are put together again; a longer one is dropped."""
@@ -25,6 +27,7 @@ _RESULT_POST_BUILD_LOG_LINE = 107
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DRV = re.compile(r"'?(/[^\s'!*^]+\.drv)\b")
+_BUILDER_FAILED = re.compile(r"builder for '[^']*' (failed with [^\n;]*)")
 _DRV_PATH = re.compile(r"/[!-~]+\.drv")
 _DEPENDENTS = re.compile(r"dependenc(?:y|ies)\b.*\bfailed|[0-9]+ dependenc(?:y|ies) failed", re.DOTALL)
 
@@ -89,6 +92,8 @@ Event = Started | Fetching | LogLine | Stopped | Progress | BuildFailed | Messag
 
 def summary(message: str) -> str:
     """One line of a message about a build: Nix 2.34 tells the reason in lines of their own."""
+    if found := _BUILDER_FAILED.match(message):
+        return f"builder {found.group(1)}"
     first, *rest = (line.strip() for line in message.split("\n"))
     reasons = [line for line in rest if line.startswith(("Reason: ", "Required "))]
     return "; ".join(line.removeprefix("Reason: ").rstrip(".") for line in reasons) or first.rstrip(":")
@@ -111,7 +116,7 @@ class Parser:
         elif self._pending:
             self._pending += line
         else:
-            return Message(level=3, text=line) if line.strip() else None
+            return Message(INFORMATION, line) if line.strip() else None
         try:
             record = json.loads(self._pending.removeprefix(_PREFIX))
         except ValueError:
@@ -159,7 +164,9 @@ def _message(level: int, coloured: str) -> Event:
     text = _COLOUR.sub("", coloured)
     sentence = text.removeprefix("error: ").strip()
     drv_paths = tuple(dict.fromkeys(_DRV.findall(sentence)))
-    # The closing "build of 'a.drv', 'b.drv' failed" and failures of dependents name no cause.
-    if level != 0 or not drv_paths or sentence.startswith("build of ") or _DEPENDENTS.search(sentence):
+    # The closing "build of 'a.drv', 'b.drv' failed" and failures of dependents only repeat what was said.
+    if sentence.startswith("build of ") or (drv_paths and _DEPENDENTS.search(sentence)):
+        return Message(INFORMATION, text)
+    if level != 0 or not drv_paths:
         return Message(level, text)
     return BuildFailed(drv_paths[:1], sentence)

@@ -117,7 +117,7 @@ def _push(
     name: str, cache_config: CacheConfig, wanted: list[str], *, timeout: float, console: Console, started: float
 ) -> StepResult:
     lines = LineLog(console, f"pushing to cache {name}")
-    cache = backend(name, cache_config, on_line=lines.line)
+    cache = backend(name, cache_config, on_line=lines.line, on_idle=lines.idle)
     answers, trouble = cache.query(wanted)
     if trouble is not None:
         console.warn(f"cache {name} does not say what it has: {trouble}")

@@ -107,7 +107,7 @@ def test_a_failure_costs_only_what_needs_it_and_the_rest_is_handed_over(
     assert by_name[drvs["broken"]].log[-1] == "last words"
     assert caches.holds("ours", store.output(drvs["app"]))
     assert not caches.holds("ours", store.output(drvs["broken"]))
-    with pytest.raises(StepFailedError, match="broken failed, 1 were not tried") as raised:
+    with pytest.raises(StepFailedError, match="broken failed, 1 was not tried") as raised:
         result.raise_if_failed()
     assert raised.value.exit_code == 1
     text = log.getvalue()

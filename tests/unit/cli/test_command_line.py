@@ -119,3 +119,14 @@ def test_configuration_errors_are_all_shown(
     said = capsys.readouterr().err
     assert "hots" in said
     assert "exclud" in said
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_a_completion_script(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_PIPELINEGEN_COMPLETE", f"{shell}_source")
+    with pytest.raises(SystemExit) as ended:
+        run_command_line([])
+    assert ended.value.code == 0
+    assert "pipelinegen" in capsys.readouterr().out

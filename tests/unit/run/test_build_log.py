@@ -105,7 +105,7 @@ def test_an_old_nix_that_stops_nothing_is_understood_when_nothing_runs() -> None
     [
         pytest.param(
             [progress(0, 0, 1), error(f"builder for '{B}' failed with exit code 3"), stop(2)],
-            f"builder for '{B}' failed with exit code 3",
+            "builder failed with exit code 3",
             id="Nix 2.8",
         ),
         pytest.param(

@@ -59,6 +59,15 @@ def test_a_result_is_written_to_both_files(tmp_path: Path) -> None:
     assert suite[1][0].attrib["message"] == "because"
 
 
+def test_test_cases_are_named_so_that_two_pipelines_can_be_compared(tmp_path: Path) -> None:
+    names = [f"/nix/store/{letter * 32}-hello-1.0.drv" for letter in "ab"]
+    for number, name in enumerate(names):
+        item = ItemResult(name=name, status=Status.OK)
+        Reports(junit=tmp_path / str(number)).write(result(items=(item,), what="build hello"))
+    suites = [parse((tmp_path / str(number)).read_bytes())[0] for number in range(2)]
+    assert {(suite.attrib["name"], suite[0].attrib["name"]) for suite in suites} == {("build hello", "hello-1.0")}
+
+
 def test_a_result_without_reports_writes_nothing(tmp_path: Path) -> None:
     Reports().write(result())
     assert list(tmp_path.iterdir()) == []
