@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from pipelinegen import gitlab_api
 from pipelinegen.ci_env import CiEnv
-
-SHA = "a" * 40
-
-
-class FakeGitLab(ThreadingHTTPServer):
-    """The two listings that we read, as https://docs.gitlab.com/api/deployments/ and /pipelines/ describe."""
-
-    daemon_threads = True
-    status = 200
-    seen: list[tuple[str, dict[str, list[str]], dict[str, str]]]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: FakeGitLab
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        self.server.seen.append((url.path, parse_qs(url.query), dict(self.headers)))
-        body: object = {"message": "refused"}
-        if self.server.status == 200:
-            rows = {"deployments": [{"id": 1, "sha": SHA}], "pipelines": [{"id": 2, "sha": SHA}]}
-            body = rows[url.path.rsplit("/", 1)[-1]]
-        data = json.dumps(body).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
-        """Be quiet."""
+from tests.gitlab_server import SHA, FakeGitLab, api_url, running_gitlab
 
 
 @pytest.fixture
 def server() -> Iterator[FakeGitLab]:
-    fake = FakeGitLab(("127.0.0.1", 0), Handler)
-    fake.seen = []
-    thread = threading.Thread(target=fake.serve_forever, daemon=True)
-    thread.start()
-    yield fake
-    fake.shutdown()
-    fake.server_close()
-    thread.join()
+    with running_gitlab() as made:
+        yield made
 
 
 def env(server: FakeGitLab) -> CiEnv:
-    return CiEnv(in_ci=True, gitlab=True, project_id="7", api_url=f"http://127.0.0.1:{server.server_address[1]}/api/v4")
+    return CiEnv(in_ci=True, gitlab=True, project_id="7", api_url=api_url(server))
 
 
 def connect(server: FakeGitLab, monkeypatch: pytest.MonkeyPatch, **tokens: str) -> gitlab_api.GitLabApi:

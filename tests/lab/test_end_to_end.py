@@ -93,7 +93,12 @@ def reverted(world: Delivery, unevaluable: Delivered, unbuildable: Delivered) ->
     return world.push()
 
 
-FORGED = "#!/bin/sh\necho planted\n"
+FORGED = """\
+#!/bin/sh
+echo planted
+cp "$FLEET_DATA/database" "$FLEET_DATA/database.backup"
+"""
+"""It does what it should, so that its check passes, and more."""
 
 
 @pytest.fixture(scope="module")
@@ -365,10 +370,12 @@ def test_a_forged_path_deceives_nobody_but_the_merge_request_it_comes_from(
     reverted: Delivered, forgery: Delivered
 ) -> None:
     # The forgery is good: the merge request's own pipeline believes it, tests it and hands it on.
+    assert forgery.result.passed, forgery.result.describe()
     decision = forgery.decision("packages.x86_64-linux.backup", "build")
     assert decision["decision"] == "skip"
     assert decision["reasons"] == [f"cache {UNPROTECTED} holds it"]
-    assert forgery.offer.drvs["backup"] not in forgery.stores.builds()
+    changed = forgery.offer.everything - reverted.offer.everything
+    assert forgery.stores.builds() == once(changed - {forgery.offer.drvs["backup"]})
     check = forgery.stores.store("test checks.x86_64-linux.database-stores")
     planted = check.folder / "nix" / Path(forgery.offer.outs["backup"]).relative_to("/nix") / "bin" / "backup"
     assert planted.read_text() == FORGED
@@ -398,8 +405,11 @@ def test_main_makes_the_forged_path_itself(
     assert merged.commit == forgery.commit
     assert merged.result.passed, merged.result.describe()
     assert merged.offer.drvs["backup"] in merged.stores.builds()
-    # As if there had been no merge request: nothing that its pipeline made is taken.
-    assert merged.stores.builds() == once(merged.offer.everything - reverted.offer.everything)
+    # As if there had been no merge request: nothing that its pipeline made is taken. The files of db1 are the
+    # same as before; Nix would rather build them again than fetch them, and does not get to.
+    changed = merged.offer.everything - reverted.offer.everything
+    assert names(set(changed)) == ["backup-1.0", "database-stores", "nixos-system-db1-1.0"]
+    assert merged.stores.builds() == once(changed)
 
     backup = merged.offer.outs["backup"]
     store = PrivateStore(tmp_path / "anybody")

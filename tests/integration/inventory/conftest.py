@@ -56,9 +56,7 @@ def take(nix_bin: Path, tmp_path: Path) -> Take:
     return take
 
 
-def write_flake(
-    folder: Path, outputs: str, *, inputs: str = "", files: dict[str, str] | None = None
-) -> Path:
+def write_flake(folder: Path, outputs: str, *, inputs: str = "", files: dict[str, str] | None = None) -> Path:
     """A folder with a flake and other files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"flake.nix": flake_text(outputs, inputs), **(files or {})}.items():

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.nix
 FAILING = {
     "throw": ('throw "no good\\nsecond line"', r"error: no good\nsecond line"),
     "assertion": ('assert 1 == 2; drv "x" { }', r"error: assertion '.*' failed|assertion '\(1 == 2\)'"),
-    "missing-attribute": ("{ here = 1; }.there", r"error: attribute 'there' missing\s+at flake\.nix:\d+:\d+:(.|\n)*\{ here = 1; \}"),
+    "missing-attribute": (
+        "{ here = 1; }.there",
+        r"error: attribute 'there' missing\s+at flake\.nix:\d+:\d+:(.|\n)*\{ here = 1; \}",
+    ),
     "type-error": ('drv "x" { bad = 1 + "x"; }', r"error: cannot (add|coerce) (a string to )?an integer"),
     "infinite-recursion": ("let x = x; in x", r"error: infinite recursion encountered"),
     "abort": ('builtins.abort "gone"', r"error: evaluation aborted with the following error message: 'gone'"),
@@ -229,7 +232,13 @@ def test_endless_nesting_is_a_failure(take: Take) -> None:
 def test_an_input_that_cannot_be_fetched_costs_only_who_uses_it(nix_bin: Path, tmp_path: Path) -> None:
     import json
 
-    gone = {"type": "git", "url": f"file://{tmp_path}/gone", "rev": "0" * 40, "lastModified": 1, "narHash": "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+    gone = {
+        "type": "git",
+        "url": f"file://{tmp_path}/gone",
+        "rev": "0" * 40,
+        "lastModified": 1,
+        "narHash": "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    }
     lock = {
         "nodes": {
             "root": {"inputs": {"gone": "gone"}},
@@ -277,7 +286,9 @@ def test_a_build_that_fails_during_evaluation_costs_only_its_output(take: Take) 
           z = drv "z" {{ }};
         }}; }}) """
     )
-    assert_only(inventory, ("packages", "x86_64-linux", "m"), r"bad\.drv(.|\n)*exit code 3(.|\n)*first words(.|\n)*last words")
+    assert_only(
+        inventory, ("packages", "x86_64-linux", "m"), r"bad\.drv(.|\n)*exit code 3(.|\n)*first words(.|\n)*last words"
+    )
     assert {output.path[-1] for output in inventory.outputs} == {"a", "z"}
     assert len(inventory.built_during_evaluation) == 1
 
@@ -319,7 +330,7 @@ WHOLE = {
     "outputs-no-function": ("{ outputs = 5; }", r"expected a function|is not a function|must be a function"),
     "unknown-argument": ("{ outputs = { self, nope }: { }; }", r"nope"),
     "missing-argument": ("{ outputs = { }: { }; }", r"self"),
-    "no-outputs": ("{ description = \"x\"; }", r"outputs"),
+    "no-outputs": ('{ description = "x"; }', r"outputs"),
     "unsupported-attribute": ("{ outputs = _: { }; nonsense = 1; }", r"nonsense"),
     "abort": ('{ outputs = { self }: builtins.abort "gone"; }', r"gone"),
 }

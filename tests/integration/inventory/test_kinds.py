@@ -136,7 +136,9 @@ def test_what_to_install_and_time_limits_come_from_meta(take: Take) -> None:
 
 
 def test_two_attributes_with_one_derivation_are_two_outputs(take: Take) -> None:
-    inventory = take('{ packages.x86_64-linux = rec { a = drv "x" { }; b = a; }; checks.x86_64-linux.c = drv "x" { }; }')
+    inventory = take(
+        '{ packages.x86_64-linux = rec { a = drv "x" { }; b = a; }; checks.x86_64-linux.c = drv "x" { }; }'
+    )
     assert len(inventory.outputs) == 3
     assert len({output.drv_path for output in inventory.outputs}) == 1
 
@@ -300,8 +302,10 @@ NAMES = (
 def test_hostile_names_arrive_unchanged(take: Take) -> None:
     from pipelinegen.attrpath import nix_string
 
-    items = " ".join(f"{nix_string(name)} = drv \"x\" {{ n = {nix_string(name)}; }};" for name in NAMES)
-    inventory = take(f'{{ packages.x86_64-linux = {{ {items} }}; hydraJobs = {{ {nix_string("a.b")} = {{ {items} }}; }}; }}')
+    items = " ".join(f'{nix_string(name)} = drv "x" {{ n = {nix_string(name)}; }};' for name in NAMES)
+    inventory = take(
+        f"{{ packages.x86_64-linux = {{ {items} }}; hydraJobs = {{ {nix_string('a.b')} = {{ {items} }}; }}; }}"
+    )
     assert not inventory.failures
     assert {output.path for output in inventory.outputs} == {
         *(("packages", "x86_64-linux", name) for name in NAMES),
@@ -314,7 +318,7 @@ def test_hostile_names_can_fail_and_be_excluded(take: Take) -> None:
 
     items = " ".join(f'{nix_string(name)} = throw "no";' for name in NAMES)
     inventory = take(
-        f'{{ packages.x86_64-linux = {{ {items} }}; checks.x86_64-linux = {{ {items} }}; }}',
+        f"{{ packages.x86_64-linux = {{ {items} }}; checks.x86_64-linux = {{ {items} }}; }}",
         config=Config(exclude=tuple(show(("checks", "x86_64-linux", name)) for name in NAMES if "[" not in name)),
     )
     assert {failure.path for failure in inventory.failures} == {

@@ -197,7 +197,9 @@ def test_derivations_are_those_of_nix_eval(
     check(reference, cwd=cwd)
 
 
-LIBRARY = '(let value = "1"; in { lib = { inherit value; tree = self.outPath; }; packages.x86_64-linux.x = drv "x" { }; })'
+LIBRARY = (
+    '(let value = "1"; in { lib = { inherit value; tree = self.outPath; }; packages.x86_64-linux.x = drv "x" { }; })'
+)
 
 
 def _nix(folder: Path, *arguments: str) -> None:
@@ -261,7 +263,7 @@ def test_a_lock_file_that_is_out_of_date_is_completed_as_nix_does(nix_bin: Path,
     assert {output.path[-1] for output in inventory.outputs} >= {"base", "more"}
 
 
-RELATIVE = "inputs.base.url = \"path:./sub\"; inputs.data = { url = \"path:./data\"; flake = false; };"
+RELATIVE = 'inputs.base.url = "path:./sub"; inputs.data = { url = "path:./data"; flake = false; };'
 NESTED = flake_text(LIBRARY, 'inputs.inner.url = "path:./inner";')
 
 
@@ -300,9 +302,7 @@ def test_another_commit_gives_the_derivations_of_its_checkout(nix_bin: Path, tmp
         assert read_inventory(source, Config()).outputs == checkout.outputs
 
 
-def test_another_commit_of_a_shallow_clone_gives_the_derivations_of_its_checkout(
-    nix_bin: Path, tmp_path: Path
-) -> None:
+def test_another_commit_of_a_shallow_clone_gives_the_derivations_of_its_checkout(nix_bin: Path, tmp_path: Path) -> None:
     # Not what uses `self.revCount`: 2.26 counts the commits of a shallow clone, but not for a named commit.
     outputs = """{
       packages.x86_64-linux.a = drv "a" { inherit (self) rev shortRev lastModified narHash; tree = self; };
