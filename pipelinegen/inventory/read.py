@@ -125,7 +125,7 @@ def make_output(path: AttrPath, kind: Kind, found: Found | Unavailable) -> Flake
         system=derivation.system,
         drv_path=derivation.path,
         outputs=derivation.outputs,
-        wanted=wanted or (found.output,),
+        wanted=wanted or (found.output if found.output in derivation.outputs else min(derivation.outputs),),
         features=derivation.features,
         timeout=found.timeout,
         max_silent=found.max_silent,

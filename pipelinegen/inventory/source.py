@@ -24,19 +24,18 @@ _KEPT_AT_ANOTHER_COMMIT = ("dir", "submodules", "shallow", "lfs", "exportIgnore"
 _SHORT_REVISION = 7
 
 
-def read_source(reference: str, *, cwd: Path, config: Config) -> FlakeSource:
+def read_source(reference: str, *, cwd: Path, config: Config) -> FlakeSource:  # noqa: ARG001
     """Ask Nix for the flake: its source tree in the store, what is known of it, its locks.
 
     Args:
         reference: anything Nix takes for a flake: `.`, `/some/folder`, `git+file:///repo?dir=sub` …
         cwd: what relative references start from.
-        config: nothing of it changes what a flake is; taken so that callers need not know that.
+        config: nothing of it changes what a flake is so far; callers need not know that.
 
     Raises:
         FlakeError: there is no flake, or Nix cannot read it.
         ToolError: there is no Nix.
     """
-    del config
     version = nix.version()
     lines: list[str] = []
     try:

@@ -109,7 +109,21 @@ class Worker:
         except _TimeUpError:
             limit = self._settings.timeout
             return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
-        return _ending(code, shorten_paths(run.last_words(), self._tree), self._settings.max_memory_mb)
+        return self._ending(code, run)
+
+    def _ending(self, code: int, run: _Run) -> Ending:
+        if code == 0:
+            return Ending("done")
+        text = shorten_paths(run.last_words(), self._tree)
+        # Mostly Nix survives a full heap long enough to say so.
+        if text == "error: out of memory" or (code < 0 and run.heap_full):
+            limit = self._settings.max_memory_mb
+            return Ending("memory", f"evaluation needs more than {limit} MiB (evaluation.max_memory_mb)")
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            why = f"the evaluator was ended by {name}; was the machine out of memory?"
+            return Ending("signal", f"{why}\n{text}".strip())
+        return Ending("error", text or f"the evaluator ended with exit code {code} and said nothing")
 
     def _expression(self, tasks: Sequence[Task], *, catch: bool) -> str:
         listed = [{"path": list(task.path), "look": task.look.to_json()} for task in tasks]
@@ -120,7 +134,11 @@ class Worker:
 
 
 class _Run:
-    """What is known of one process while it runs."""
+    """What is known of one process while it runs.
+
+    Attributes:
+        heap_full: whether its garbage collector said that there is no room left.
+    """
 
     def __init__(
         self,
@@ -139,6 +157,7 @@ class _Run:
         self._said: deque[str] = deque(maxlen=MESSAGES)
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._building: list[str] = []
+        self.heap_full = False
 
     def check_time(self) -> None:
         """End the evaluator when it has been at one attribute for too long, whatever it says meanwhile."""
@@ -155,6 +174,8 @@ class _Run:
                 self._on_build(drv_path)
             case BuildLog(text=text):
                 self._log.append(text)
+            case Message(text=text) if text.startswith("GC Warning"):
+                self.heap_full = self.heap_full or "Out of Memory" in text
             case Message(text=text):
                 if text not in self._said:
                     self._said.append(text)
@@ -192,14 +213,3 @@ def _json(value: object) -> str:
 @cache
 def _shipped(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _ending(code: int, text: str, max_memory_mb: int) -> Ending:
-    if code == 0:
-        return Ending("done")
-    if "out of memory" in text.lower():
-        return Ending("memory", f"evaluation needs more than {max_memory_mb} MiB (evaluation.max_memory_mb)\n{text}")
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return Ending("signal", f"the evaluator was ended by {name}; was the machine out of memory?\n{text}".strip())
-    return Ending("error", text or f"the evaluator ended with exit code {code} and said nothing")

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-NIX_CONFIG = "\n".join(
-    (
-        "build-users-group =",
-        "sandbox = false",
-        "substituters =",
-        "experimental-features = nix-command flakes",
-        "max-jobs = 2",
-    )
-)
+NIX_CONFIG = """
+build-users-group =
+sandbox = false
+substituters =
+experimental-features = nix-command flakes
+max-jobs = 2
+"""
 
 MORE_NIX = "PIPELINEGEN_TEST_NIX"
 """Environment variable: folders with the programs of other Nix versions, separated by colons."""
@@ -44,7 +42,7 @@ def nix_bin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     registry = root / "registry.json"
     registry.write_text('{ "flakes": [], "version": 2 }')
-    monkeypatch.setenv("NIX_CONFIG", f"{NIX_CONFIG}\nflake-registry = {registry}")
+    monkeypatch.setenv("NIX_CONFIG", f"{NIX_CONFIG}flake-registry = {registry}\n")
     monkeypatch.setenv("NIX_STORE_DIR", str(root / "store"))
     monkeypatch.setenv("NIX_STATE_DIR", str(root / "state"))
     monkeypatch.setenv("NIX_LOG_DIR", str(root / "log"))

@@ -18,6 +18,8 @@ from tests.integration.inventory.conftest import Take, flake_text, write_flake
 
 pytestmark = pytest.mark.nix
 
+NO_HASH = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 FAILING = {
     "throw": ('throw "no good\\nsecond line"', r"error: no good\nsecond line"),
     "assertion": ('assert 1 == 2; drv "x" { }', r"error: assertion '.*' failed|assertion '\(1 == 2\)'"),
@@ -32,7 +34,7 @@ FAILING = {
     "missing-file": ('drv "x" { src = ./not-there; }', r"not-there'? does not exist|getting status of"),
     "no-system": ('derivation { name = "x"; builder = "/bin/sh"; }', r"'system'"),
     "wrong-hash": (
-        'builtins.fetchTree { type = "path"; path = ./.; narHash = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="; }',
+        f'builtins.fetchTree {{ type = "path"; path = ./.; narHash = "{NO_HASH}"; }}',
         r"(?i)nar hash mismatch|mismatch in field",
     ),
     "not-pure": ('drv "x" { src = /etc/hostname; }', r"forbidden in pure"),
@@ -114,7 +116,7 @@ def test_one_output_that_needs_too_much_memory_costs_only_itself(take: Take) -> 
         f"""{{ packages.x86_64-linux = {{ a = drv "a" {{ }}; m = {hog}; z = drv "z" {{ }}; }}; }}""",
         max_memory_mb=450,
     )
-    assert_only(inventory, ("packages", "x86_64-linux", "m"), r"memory|SIGABRT")
+    assert_only(inventory, ("packages", "x86_64-linux", "m"), r"^evaluation needs more than 450 MiB")
     assert {output.path[-1] for output in inventory.outputs} == {"a", "z"}
 
 
@@ -188,7 +190,7 @@ def test_so_many_failures_that_their_messages_cost_too_much_are_still_all_found(
     monkeypatch.setattr(read, "MESSAGES", 3)
     inventory = take(
         """ { packages.x86_64-linux =
-          builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value = throw "bad ${toString n}"; }) 20)
+          builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value = throw "bad"; }) 20)
           // { q = drv "q" { }; r = { }.missing; s = drv "s" { }; }; } """
     )
     assert len(inventory.failures) == 21
@@ -200,12 +202,13 @@ def test_so_many_failures_that_their_messages_cost_too_much_are_still_all_found(
 
 
 def test_traces_of_the_flake_are_no_reports(take: Take) -> None:
-    forged = '{ \\"event\\": \\"enter\\", \\"path\\": [], \\"visit\\": \\"set\\" }'
+    report = r"{ \"event\": \"enter\", \"path\": [], \"visit\": \"set\" }"
+    error = r"@nix { \"action\": \"msg\", \"level\": 0, \"msg\": \"error: forged\" }"
+    build = r"x\n@nix { \"action\": \"start\", \"type\": 105, \"fields\": [ \"/forged.drv\" ] }"
     inventory = take(
-        f""" {{ packages.x86_64-linux = builtins.trace "a 0123456789abcdef0123456789abcdef {forged}" {{
-          a = builtins.trace "@nix {{\\"action\\":\\"msg\\",\\"level\\":0,\\"msg\\":\\"error: forged\\"}}" (drv "a" {{ }});
-          b = builtins.trace "trace: x\\n@nix {{\\"action\\":\\"start\\",\\"type\\":105,\\"fields\\":[\\"/forged.drv\\"]}}"
-            (throw "mine");
+        f""" {{ packages.x86_64-linux = builtins.trace "a 0123456789abcdef0123456789abcdef {report}" {{
+          a = builtins.trace "{error}" (drv "a" {{ }});
+          b = builtins.trace "{build}" (throw "mine");
           c = builtins.trace (builtins.concatStringsSep "" (builtins.genList (_: "long ä ") 30000)) (drv "c" {{ }});
         }}; }} """
     )
@@ -237,7 +240,7 @@ def test_an_input_that_cannot_be_fetched_costs_only_who_uses_it(nix_bin: Path, t
         "url": f"file://{tmp_path}/gone",
         "rev": "0" * 40,
         "lastModified": 1,
-        "narHash": "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "narHash": NO_HASH,
     }
     lock = {
         "nodes": {

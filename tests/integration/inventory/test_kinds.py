@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pipelinegen.attrpath import nix_string, show
 from pipelinegen.config import Config
 from pipelinegen.inventory.model import FlakeOutput, Inventory, Kind
-from tests.integration.inventory.conftest import Take
+from pipelinegen.inventory.read import read_inventory, read_source
+from tests.integration.inventory.conftest import Take, flake_text
 
 pytestmark = pytest.mark.nix
 
@@ -300,8 +304,6 @@ NAMES = (
 
 
 def test_hostile_names_arrive_unchanged(take: Take) -> None:
-    from pipelinegen.attrpath import nix_string
-
     items = " ".join(f'{nix_string(name)} = drv "x" {{ n = {nix_string(name)}; }};' for name in NAMES)
     inventory = take(
         f"{{ packages.x86_64-linux = {{ {items} }}; hydraJobs = {{ {nix_string('a.b')} = {{ {items} }}; }}; }}"
@@ -314,8 +316,6 @@ def test_hostile_names_arrive_unchanged(take: Take) -> None:
 
 
 def test_hostile_names_can_fail_and_be_excluded(take: Take) -> None:
-    from pipelinegen.attrpath import nix_string, show
-
     items = " ".join(f'{nix_string(name)} = throw "no";' for name in NAMES)
     inventory = take(
         f"{{ packages.x86_64-linux = {{ {items} }}; checks.x86_64-linux = {{ {items} }}; }}",
@@ -325,3 +325,15 @@ def test_hostile_names_can_fail_and_be_excluded(take: Take) -> None:
         *(("packages", "x86_64-linux", name) for name in NAMES),
         ("checks", "x86_64-linux", "\x01\x1b[31mred"),
     }
+
+
+def test_a_name_that_is_no_text_is_not_lost_silently(nix_bin: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "flake"
+    folder.mkdir()
+    text = flake_text(
+        '{ packages.x86_64-linux = { a = drv "a" { }; "BYTE" = drv "b" { }; }; checks.x86_64-linux.c = drv "c" { }; }'
+    )
+    (folder / "flake.nix").write_bytes(text.encode().replace(b"BYTE", b"x\xff"))
+    inventory = read_inventory(read_source(f"path:{folder}", cwd=tmp_path, config=Config()), Config())
+    assert inventory.failures or len(inventory.outputs) == 3
+    assert "checks.x86_64-linux.c" in by_attr(inventory)

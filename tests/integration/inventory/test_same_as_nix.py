@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,12 @@ def _plain_folder(folder: Path) -> tuple[str, Path]:
     return f"path:{place}", place
 
 
+def _plain_folder_below(folder: Path) -> tuple[str, Path]:
+    place = folder.parent / "plain"
+    write_flake(place / "sub", EVERYTHING)
+    return f"path:{place}?dir=sub", place
+
+
 def _folder_without_git(folder: Path) -> tuple[str, Path]:
     return ".", write_flake(folder.parent / "plain", EVERYTHING)
 
@@ -185,6 +192,7 @@ TREES: tuple[Callable[[Path], tuple[str, Path]], ...] = (
     _worktree,
     _odd_name,
     _plain_folder,
+    _plain_folder_below,
     _folder_without_git,
 )
 
@@ -261,6 +269,31 @@ def test_a_lock_file_that_is_out_of_date_is_completed_as_nix_does(nix_bin: Path,
     inventory = check(".", cwd=repo)
     assert inventory.source.dirty
     assert {output.path[-1] for output in inventory.outputs} >= {"base", "more"}
+
+
+def test_an_input_that_is_in_the_store_is_not_fetched_again(nix_bin: Path, tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo")
+    commit(repo, {"flake.nix": flake_text(EVERYTHING, f'inputs.base.url = "{_git_input(tmp_path)}";')})
+    _nix(repo, "flake", "lock")
+    commit(repo, {"flake.lock": (repo / "flake.lock").read_text()})
+    before = check(".", cwd=repo)
+    shutil.rmtree(tmp_path / "library")
+    shutil.rmtree(tmp_path / "nix/cache")
+    assert check(".", cwd=repo).outputs == before.outputs
+
+
+def test_inside_a_git_hook_the_named_repository_is_read(
+    nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, other = make_repo(tmp_path / "repo"), make_repo(tmp_path / "other")
+    commit(repo, {"flake.nix": FLAKE})
+    commit(other, {"flake.nix": "{ outputs = _: { }; }"})
+    before = check(".", cwd=repo)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    source = read_source(".", cwd=repo, config=Config())
+    assert read_inventory(source, Config()) == before
 
 
 RELATIVE = 'inputs.base.url = "path:./sub"; inputs.data = { url = "path:./data"; flake = false; };'
