@@ -20,6 +20,8 @@ _OUTPUT = re.compile(rf"\(({_STRING}),({_STRING}),({_STRING}),({_STRING})\),?", 
 _NAMES = r'\[(?:"[^"\\]*",?)*\]'
 _INPUT = re.compile(rf'\(("[^"\\]*"),(?:({_NAMES})|\(({_NAMES}),)')
 _TAIL = re.compile(rf"\],\[(?:{_STRING},?)*\],({_STRING}),{_STRING},\[(?:{_STRING},?)*\],\[", re.DOTALL)
+# The environment, which is never empty, comes last; a quote behind an odd number of backslashes ends nothing.
+_END = re.compile(r'(?<!\\)(?:\\\\)*"\)\]\)\Z')
 _ONE_STRING = re.compile(_STRING, re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
@@ -37,8 +39,7 @@ def parse_derivation(path: str, text: str) -> Derivation:
         ATermError: the text is no derivation, or cut off.
     """
     head = _HEAD.match(text)
-    # The environment, which is never empty, comes last.
-    if head is None or not text.endswith('")])') or text.endswith('\\")])'):
+    if head is None or _END.search(text) is None:
         raise ATermError("this is no derivation, or only a part of one")
     outputs, fixed, position = _outputs(text, head.end())
     if not text.startswith("],[", position):

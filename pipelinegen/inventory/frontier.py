@@ -26,11 +26,6 @@ from pipelinegen.inventory.rules import MAX_DEPTH, Item, Look, Rules, Visit
 
 Key = tuple[AttrPath, Visit]
 
-_NO_MESSAGE = (
-    "evaluation failed with `throw` or a failed assertion; so many outputs failed that Nix was not asked for "
-    "the message of this one"
-)
-
 
 @dataclass(frozen=True)
 class Task:
@@ -118,7 +113,7 @@ class Frontier:
         elif isinstance(report, Found | Unavailable):
             self.found.setdefault(task.path, report)
         elif isinstance(report, Caught):
-            self._fail(task, _NO_MESSAGE)
+            self._fail(task, _without_message(task))
         elif report.strange:
             self._fail(task, _strange(task))
 
@@ -167,3 +162,11 @@ def _strange(task: Task) -> str:
     if item is None:
         return "this is no attribute set"
     return f"{attrpath.show((*task.path, *item.suffix))} is no derivation"
+
+
+def _without_message(task: Task) -> str:
+    suffix = task.look.item.suffix if task.look.item else ()
+    return (
+        "evaluation failed with `throw` or a failed assertion; so many outputs failed that Nix was not asked why; "
+        f"`nix eval` of {attrpath.show((*task.path, *suffix, 'drvPath'))} tells it"
+    )

@@ -18,6 +18,9 @@ STEPS = 6
 LINES = 60
 """Lines of an error itself that are told; a failed assertion of a host may list many."""
 
+LINE_CHARACTERS = 400
+"""Characters of one line that are told."""
+
 _OURS = re.compile(r"«stdin»|«none»|derivation-internal\.nix")
 _UNTOLD = frozenset({"", "from call site"})
 
@@ -34,6 +37,12 @@ def error_text(record: dict[str, Any]) -> str:
     if len(lines) > LINES:
         lines = [*lines[:LINES], f"(and {len(lines) - LINES} lines more)"]
     return "\n".join([*lines, *_steps(record.get("trace") or [])])
+
+
+def shorten_lines(text: str) -> str:
+    """Each line no longer than anybody reads."""
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= LINE_CHARACTERS else line[: LINE_CHARACTERS - 1] + "…" for line in lines)
 
 
 def shorten_paths(text: str, tree: str) -> str:

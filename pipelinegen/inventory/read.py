@@ -26,6 +26,9 @@ The message is to be had only at the price of the evaluator, and each new one lo
 this, failures that can be caught (`throw`, `assert`) are caught: they say less, and cost nothing.
 """
 
+BARREN = 2
+"""How many evaluators in a row may be killed before they say anything; the machine may be short of memory."""
+
 OnProgress = Callable[[int, int], None]
 
 
@@ -60,6 +63,7 @@ def read_inventory(source: FlakeSource, config: Config, *, on_progress: OnProgre
         if on_progress:
             on_progress(frontier.finished, frontier.known)
 
+    barren = 0
     while tasks := frontier.next_tasks():
         before = frontier.state()
         frontier.begin()
@@ -69,7 +73,8 @@ def read_inventory(source: FlakeSource, config: Config, *, on_progress: OnProgre
             raise ToolError("the evaluator's reports make no sense", where=source.reference, why=str(error)) from error
         if ending.how != "done":
             frontier.died(ending.message, retry=ending.doubtful)
-        if () in frontier.failures or frontier.state() == before:
+        barren = barren + 1 if frontier.state() == before else 0
+        if () in frontier.failures or barren > (BARREN if ending.doubtful else 0):
             raise FlakeError(
                 "the flake cannot be evaluated", where=source.reference, why=_why(frontier, ending.message)
             )
@@ -85,6 +90,8 @@ def _inventory(source: FlakeSource, frontier: Frontier, built: set[str]) -> Inve
     outputs: list[FlakeOutput] = []
     failures = dict(frontier.failures)
     for path, found in frontier.found.items():
+        if path in failures:
+            continue
         kind = frontier.rules.kind(path)
         try:
             outputs.append(make_output(path, kind, found))

@@ -7,8 +7,10 @@
   word,
   # The outputs of the flake.
   outputs,
-  # What to look at: a list of { path, look }; see shapes.py.
+  # What to look at: a list of { path, look }; see rules.py.
   tasks,
+  # How many names a path may have.
+  maxDepth,
   # Catch what can be caught, and go on without Nix's message, instead of ending at the first failure.
   catch,
 }:
@@ -79,7 +81,7 @@ let
     if isDerivation target then
       visitDerivation task target
     else if look.recurse && isAttrs target && marked == true then
-      announce task names (if look.follow then each names (name: visit (child name) target.${name}) else true)
+      announce task names (if look.follow && length path < maxDepth then each names (name: visit (child name) target.${name}) else true)
     else
       say { event = "ignored"; inherit path; visit = look.visit; strange = look.suffix != [ ]; } true;
 

@@ -16,9 +16,10 @@ from pipelinegen import nix
 from pipelinegen.attrpath import nix_string
 from pipelinegen.config import Evaluation
 from pipelinegen.inventory.frontier import Task
-from pipelinegen.inventory.messages import shorten_paths
+from pipelinegen.inventory.messages import shorten_lines, shorten_paths
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.inventory.records import BuildLog, BuildStarted, LineReader, Message, Report
+from pipelinegen.inventory.rules import MAX_DEPTH
 from pipelinegen.inventory.trees import Trees
 
 MESSAGES = 10
@@ -129,7 +130,8 @@ class Worker:
         listed = [{"path": list(task.path), "look": task.look.to_json()} for task in tasks]
         return (
             f"let outputs = {self._flake}; in ({_shipped('walk.nix')}) {{ inherit outputs; "
-            f"word = {nix_string(self._word)}; tasks = {_json(listed)}; catch = {str(catch).lower()}; }}"
+            f"word = {nix_string(self._word)}; tasks = {_json(listed)}; "
+            f"maxDepth = {MAX_DEPTH}; catch = {str(catch).lower()}; }}"
         )
 
 
@@ -189,7 +191,7 @@ class _Run:
 
     def last_words(self) -> str:
         """What it said since its last report, with the log of the build that it failed for."""
-        text = "\n".join(self._said)
+        text = shorten_lines("\n".join(self._said))
         if self._log and any(drv_path in text for drv_path in self._building):
             log = "\n".join(f"  {line}" for line in self._log)
             text += f"\nlast lines of the build's log:\n{log}"

@@ -22,7 +22,7 @@ TESTS = FLEET / "pipeline-tests"
 def pytest_as_a_user(tests: Path) -> subprocess.CompletedProcess[str]:
     """Run pytest on a user's tests, not as a part of this run."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tests)]
     return subprocess.run(command, cwd=tests.parent, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -28,17 +28,22 @@ TOKEN = "glcbt-64_secret"
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server whose main is longer than all steps but the last bring."""
+    """A server whose main is longer than all steps but the last bring; `side` left it 50 commits ago."""
+
+    def commits(branch: str, start: str, numbers: range) -> str:
+        return f"reset refs/heads/{branch}\n{start}" + "".join(
+            f"commit refs/heads/{branch}\ncommitter T <t@example.org> {number} +0000\ndata 1\nx"
+            f"\nM 100644 inline {branch}\ndata 4\n{number:04d}\n"
+            for number in numbers
+        )
+
     folder = tmp_path_factory.mktemp("long")
     work = make_repo(folder / "work")
-    stream = "".join(
-        f"commit refs/heads/main\ncommitter T <t@example.org> {number} +0000\ndata 1\nx"
-        f"\nM 100644 inline f\ndata 4\n{number:04d}\n"
-        for number in range(1500)
-    )
-    git(work, "fast-import", "--quiet", stdin=stream.encode())
+    git(work, "fast-import", "--quiet", stdin=commits("main", "", range(1500)).encode())
+    start = f"from {git(work, 'rev-parse', 'main~50')}\n"
+    git(work, "fast-import", "--quiet", stdin=commits("side", start, range(1450, 1500)).encode())
     server = make_server(folder / "server.git")
-    push(work, server, {"refs/heads/main": git(work, "rev-parse", "main")})
+    push(work, server, {f"refs/heads/{branch}": git(work, "rev-parse", branch) for branch in ("main", "side")})
     return server
 
 
@@ -69,6 +74,15 @@ class TestLadder:
         root, head = git(long, "rev-list", "--max-parents=0", "main"), git(long, "rev-parse", "main")
         repo = Repository.open(clone_shallow(long, tmp_path / "clone", head, depth=1))
         assert Fetcher(repo, enabled=True).is_ancestor(root, head)
+
+    def test_both_sides_of_a_merge_base_are_lengthened_no_more_than_it_takes(self, long: Path, tmp_path: Path) -> None:
+        side = git(long, "rev-parse", "side")
+        repo = Repository.open(clone_shallow(long, tmp_path / "clone", side, depth=20))
+        fetcher = Fetcher(repo, enabled=True)
+        tip = fetcher.tip("refs/heads/main")
+        assert tip is not None
+        assert fetcher.merge_base(side, tip, ref="refs/heads/main") == git(long, "rev-parse", "main~50")
+        assert repo.is_shallow(), "the whole history was fetched"
 
     def test_no_more_history_is_fetched_than_the_answer_needs(self, project: Project, clone: Clone) -> None:
         repo = clone(project.main[-1], depth=2)

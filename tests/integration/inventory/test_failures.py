@@ -225,8 +225,9 @@ def test_colours_and_controls_in_messages_are_harmless(take: Take) -> None:
     assert inventory.failures[0].message.splitlines()[0] == "error: red red  section-start:1:x"
 
 
-def test_endless_nesting_is_a_failure(take: Take) -> None:
-    inventory = take('{ hydraJobs = let s = { inherit s; }; in s // { a = drv "a" { }; }; }')
+@pytest.mark.parametrize("mark", ["", "recurseForDerivations = true;"], ids=["unmarked", "marked"])
+def test_endless_nesting_is_a_failure(mark: str, take: Take) -> None:
+    inventory = take(f"""{{ hydraJobs = let s = {{ inherit s; {mark} }}; in s // {{ a = drv "a" {{ }}; }}; }}""")
     assert [output.attr for output in inventory.outputs] == ["hydraJobs.a"]
     assert len(inventory.failures) == 1
     assert "nested more than" in inventory.failures[0].message

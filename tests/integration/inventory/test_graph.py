@@ -130,7 +130,7 @@ def test_an_impure_derivation_is_no_fixed_output(nix_bin: Path) -> None:
     try:
         path = content_addressed("impure", "ca-derivations impure-derivations")
     except AssertionError as error:
-        pytest.skip(f"this Nix has none: {error}")
+        pytest.skip(f"this Nix has none: {str(error).splitlines()[0]}")
     impure = read_derivation(path)
     assert (impure.outputs, impure.fixed_output) == ({"out": None}, False)
 
@@ -139,7 +139,7 @@ def test_derivations_made_by_derivations_are_inputs_too(nix_bin: Path) -> None:
     try:
         path = content_addressed("dynamic", "ca-derivations dynamic-derivations")
     except AssertionError as error:
-        pytest.skip(f"this Nix has none: {error}")
+        pytest.skip(f"this Nix has none: {str(error).splitlines()[0]}")
     assert Path(path).read_text().startswith("DrvWithVersion")
     dynamic = read_derivation(path)
     used = {drv.rpartition("-")[2]: names for drv, names in dynamic.inputs.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelinegen import nix
 from pipelinegen.config import Config
 from pipelinegen.inventory.model import Inventory
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
@@ -164,12 +165,6 @@ def _plain_folder(folder: Path) -> tuple[str, Path]:
     return f"path:{place}", place
 
 
-def _plain_folder_below(folder: Path) -> tuple[str, Path]:
-    place = folder.parent / "plain"
-    write_flake(place / "sub", EVERYTHING)
-    return f"path:{place}?dir=sub", place
-
-
 def _folder_without_git(folder: Path) -> tuple[str, Path]:
     return ".", write_flake(folder.parent / "plain", EVERYTHING)
 
@@ -192,7 +187,6 @@ TREES: tuple[Callable[[Path], tuple[str, Path]], ...] = (
     _worktree,
     _odd_name,
     _plain_folder,
-    _plain_folder_below,
     _folder_without_git,
 )
 
@@ -203,6 +197,13 @@ def test_derivations_are_those_of_nix_eval(
 ) -> None:
     reference, cwd = make(make_repo(tmp_path / "repo"))
     check(reference, cwd=cwd)
+
+
+def test_a_flake_below_a_plain_folder_is_that_of_nix_eval(nix_bin: Path, tmp_path: Path) -> None:
+    if nix.version().startswith("2.8."):
+        pytest.skip("this Nix takes no `dir` with `path:`")
+    write_flake(tmp_path / "plain/sub", EVERYTHING)
+    check(f"path:{tmp_path}/plain?dir=sub", cwd=tmp_path)
 
 
 LIBRARY = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelinegen.inventory.messages import LINES, STEPS, error_text, shorten_paths
+from pipelinegen.inventory.messages import LINES, STEPS, error_text, shorten_lines, shorten_paths
 
 RED, END = "\x1b[31;1m", "\x1b[0m"
 
@@ -78,3 +78,7 @@ def test_files_of_the_flake_are_named_as_in_the_repository() -> None:
     tree = "/nix/store/abc-source"
     text = f"at {tree}/sub/x.nix:1:2, «path:{tree}?narHash=sha256-x%3D»/flake.nix:3:4, /nix/store/other-source/y.nix"
     assert shorten_paths(text, tree) == "at sub/x.nix:1:2, flake.nix:3:4, /nix/store/other-source/y.nix"
+
+
+def test_a_line_that_nobody_reads_is_cut() -> None:
+    assert [len(line) for line in shorten_lines("x" * 100_000 + "\nshort").splitlines()] == [400, 5]
