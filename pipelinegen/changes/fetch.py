@@ -103,7 +103,10 @@ class Fetcher:
         base = self.repo.merge_base(head, other)
         if base is not None:
             return base
-        wants = [(ORIGIN, (head,)), (source, (_refspec(ref) if ref else other,))]
+        # A server lengthens every history that it knows, wanted or not: one fetch does for both.
+        wants = [(source, (_refspec(ref) if ref else other,))]
+        if source != ORIGIN:
+            wants.append((ORIGIN, (head,)))
         for _ in self._deepen(wants):
             base = self.repo.merge_base(head, other)
             if base is not None:

@@ -14,7 +14,7 @@ from pipelinegen.changes.model import Base
 from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.errors import CredentialsError, GitError
-from tests.gitrepo import commit, git, make_repo, stage
+from tests.gitrepo import commit, git, make_repo, make_server, push, stage
 from tests.integration.changes.conftest import Clone, Project
 
 pytestmark = pytest.mark.processes
@@ -239,6 +239,16 @@ class TestFork:
         git(repo.top, "fetch", "--quiet", "origin", "+refs/heads/main:refs/remotes/origin/main")
         assert git(repo.top, "rev-parse", "origin/main") == project.main[2], "the fork's main must be stale here"
         base = find_base(repo, fork_env(project, CI_MERGE_REQUEST_DIFF_BASE_SHA=""))
+        assert (base.rev, base.rule) == (project.fork_point, "fork-merge-request-merge-base")
+
+    def test_the_parent_project_need_not_know_the_forks_commits(
+        self, project: Project, clone: Clone, tmp_path: Path
+    ) -> None:
+        parent = make_server(tmp_path / "parent.git")
+        push(project.work, parent, {"refs/heads/main": project.main[-1]})
+        repo = clone(project.feature[-1], server=project.fork)
+        env = fork_env(project, CI_MERGE_REQUEST_DIFF_BASE_SHA="", CI_MERGE_REQUEST_PROJECT_URL=f"file://{parent}")
+        base = find_base(repo, env)
         assert (base.rev, base.rule) == (project.fork_point, "fork-merge-request-merge-base")
 
     @pytest.mark.parametrize(

@@ -38,9 +38,10 @@ Take = Callable[..., Inventory]
 
 @pytest.fixture
 def take(nix_bin: Path, tmp_path: Path) -> Take:
-    """`take(outputs, inputs="", include=(), exclude=(), timeout=…)`: the inventory of a flake made of that.
+    """`take(outputs, files=…, config=…, timeout=…)`: the inventory of a flake made of that.
 
-    `outputs` is the attribute set that the flake's outputs function returns; it sees `drv`, `inputs`, `self`.
+    `outputs` is what the flake's outputs function returns; it sees `drv`, `inputs` and `self`. `files` are
+    further files; other keywords are settings of the evaluation.
     """
 
     def take(
