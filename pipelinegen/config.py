@@ -186,7 +186,9 @@ class GitLab(Value):
     """What GitLab server and runners allow."""
 
     version: str = Field(default="17.5", pattern=r"^\d+\.\d+", description="oldest server version to serve")
-    image: str | None = Field(default=None, description="container image of every job")
+    image: str | None = Field(
+        default=None, description="container image of every job; without it the one in `PIPELINEGEN_IMAGE`"
+    )
     max_jobs: int = Field(default=500, gt=0, description="jobs per pipeline that the plan allows")
     max_needs: int = Field(default=50, gt=1, description="`needs` per job that the server allows")
     timeout: Duration = Field(default="1 hour", description="time limit of build and test jobs")
@@ -234,10 +236,23 @@ class Config(Value):
                 raise ValueError(f'handoff.{role}: cache {name!r} must have writers = "{expected}"')
         if self.handoff.mode == "cache" and not (self.handoff.protected or self.handoff.unprotected):
             raise ValueError('handoff.mode = "cache" needs handoff.protected or handoff.unprotected')
+        open_urls = {url: name for name, cache in self.caches.items() if not _closed(cache) for url in _urls(cache)}
+        for name, cache in self.caches.items():
+            if _closed(cache) and (shared := sorted(_urls(cache) & open_urls.keys())):
+                other = open_urls[shared[0]]
+                raise ValueError(f"caches: merge requests can write to {other!r}, and {name!r}: one URL for both")
         names = [test.name for test in self.tests]
         if len(set(names)) != len(names):
             raise ValueError("tests: two tests have one name")
         return self
+
+
+def _closed(cache: CacheConfig) -> bool:
+    return cache.writers is not WriterClass.UNPROTECTED
+
+
+def _urls(cache: CacheConfig) -> set[str]:
+    return {url.rstrip("/") for url in (cache.url, cache.push_url) if url}
 
 
 def _close(word: str, known: Any) -> str:
@@ -265,7 +280,8 @@ def find_file(start: Path) -> Path | None:
                 table = tomllib.loads(pyproject.read_text("utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
                 table = {}  # somebody else's file; not ours to complain about
-            if "pipelinegen" in table.get("tool", {}):
+            tools = table.get("tool")
+            if isinstance(tools, dict) and "pipelinegen" in tools:
                 return pyproject
         if (folder / ".git").exists():
             return None
@@ -292,7 +308,8 @@ def load(start: Path, *, explicit: Path | None = None) -> LoadedConfig:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError("the configuration is no TOML", where=str(file), problems=[str(error)]) from error
     if file.name == "pyproject.toml":
-        table = table.get("tool", {}).get("pipelinegen", {})
+        tools = table.get("tool")
+        table = tools.get("pipelinegen", {}) if isinstance(tools, dict) else {}
     return LoadedConfig(config=parse(table, where=str(file)), file=file, raw=table)
 
 

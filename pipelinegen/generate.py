@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pipelinegen import gitlab_api, nix
 from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class
@@ -26,7 +28,7 @@ from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
 from pipelinegen.job_names import environment_name
-from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
+from pipelinegen.pipeline.compile import HANDOFF, Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.model import Pipeline
@@ -48,6 +50,7 @@ class Request:
         base: the commit to compare with that the user named.
         cache_directory: where base evaluations are kept.
         offline: ask no cache.
+        output: the folder that is written, null where nothing is.
     """
 
     flake: str
@@ -57,6 +60,7 @@ class Request:
     cache_directory: Path
     base: str | None = None
     offline: bool = False
+    output: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def generate(request: Request, console: Console) -> Generated:
 def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings]:
     """Everything up to the plan, and what the jobs will be told besides it."""
     nix_version = nix.version()
-    config = _with_machine_caches(request.loaded.config, offline=request.offline)
+    config = _with_machine_caches(request.loaded.config, console, offline=request.offline)
     repository = _repository(request)
     env = request.env if request.env.in_ci else _as_if_pushed(request.env, repository)
     head = repository.head() if repository else Head(rev=None, dirty=True)
@@ -113,7 +117,7 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         inventory, status, removed = Inventory(source=source), {}, ()
     changes = ChangeSet(base=base, head=head, files=files, status=status, removed=removed, evaluation_skipped=skipped)
     kind = pipeline_class(protected=env.protected)
-    reader = caches.reader(config, kind)
+    reader = caches.reader(config, kind, offline=request.offline)
     situation = Situation(
         config=config,
         inventory=inventory,
@@ -128,8 +132,10 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
     return planned, Surroundings(
         config_path=_config_path(request.loaded, top),
         flake_directory=source.subdirectory,
+        handoff=_handoff(request.output, top),
         kind=kind,
         merge_request=env.merge_request is not None,
+        image=env.image,
     )
 
 
@@ -143,18 +149,22 @@ def _load(paths: Iterable[str]) -> Mapping[str, Derivation]:
     return read_derivations(paths)
 
 
-def _with_machine_caches(config: Config, *, offline: bool) -> Config:
+def _with_machine_caches(config: Config, console: Console, *, offline: bool) -> Config:
     """Without caches of its own, a project uses those that the machine's Nix is set up with."""
-    if offline:
-        return config.model_copy(update={"caches": {}})
-    if config.caches:
+    if config.caches or offline:
         return config
     settings = nix.settings()
-    keys = settings.get("trusted-public-keys")
-    found = {
-        f"nix-{number}": CacheConfig(url=url, writers=WriterClass.UPSTREAM, public_key=keys)
-        for number, url in enumerate(settings.get("substituters", "").split(), 1)
-    }
+    keys = settings.get("trusted-public-keys") or None
+    if keys is None and settings.get("require-sigs") != "false":
+        return config  # this Nix accepts nothing from anywhere
+    found: dict[str, CacheConfig] = {}
+    for number, url in enumerate(settings.get("substituters", "").split(), 1):
+        try:
+            found[f"nix-{number}"] = CacheConfig(url=url, writers=WriterClass.UPSTREAM, public_key=keys)
+        except ValidationError as error:
+            # The message leaves the URL out: it may hold a password, which Nix allows and we do not.
+            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            console.warn(f"substituter {number} of this machine's Nix is not asked: {why}")
     return config.model_copy(update={"caches": found})
 
 
@@ -274,6 +284,13 @@ def _ref(env: CiEnv, kind: PipelineClass) -> Ref:
         merge_request=env.merge_request is not None or env.external_target_sha is not None,
         kind=kind,
     )
+
+
+def _handoff(output: Path | None, top: Path) -> str:
+    """The folder that jobs find as an artifact: as it lies in the repository, else under its usual name."""
+    if output is None or not output.resolve().is_relative_to(top.resolve()):
+        return HANDOFF
+    return str(output.resolve().relative_to(top.resolve()))
 
 
 def _config_path(loaded: LoadedConfig, top: Path) -> str | None:

@@ -26,6 +26,10 @@ TIMEOUT = 20.0
 """Seconds for one answer; the API only ever saves work."""
 
 
+NEVER_STARTED = ("created", "blocked", "skipped")
+"""Statuses of deployments that have not touched anything (https://docs.gitlab.com/api/deployments/)."""
+
+
 class GitLabApi:
     """The API of the project that this job runs in. Made by `connect`."""
 
@@ -48,14 +52,20 @@ class GitLabApi:
         return _commit(found[0].attributes.get("sha")) if found else None
 
     def last_deployed(self, environment: str) -> str | None:
-        """The commit of the environment's last successful deployment; null when there is none known."""
+        """The commit that the environment was last given, by a deployment that succeeded; null when not known.
+
+        A later deployment that failed, was cancelled or still runs may have changed the host: then what it
+        was last given is not known. Those that never started changed nothing.
+        """
         found: Any = self._ask(
             "deployments",
             lambda: self._project.deployments.list(
-                environment=environment, status="success", order_by="id", sort="desc", per_page=1, page=1
+                environment=environment, order_by="id", sort="desc", per_page=50, page=1
             ),
         )
-        return _commit(found[0].attributes.get("sha")) if found else None
+        rows: list[dict[str, Any]] = [one.attributes for one in found or ()]
+        last: dict[str, Any] = next((row for row in rows if row.get("status") not in NEVER_STARTED), {})
+        return _commit(last.get("sha")) if last.get("status") == "success" else None
 
     def _ask(self, what: str, question: Callable[[], T]) -> T | None:
         import gitlab  # noqa: PLC0415  # slow to import, and rarely needed

@@ -34,6 +34,8 @@ STDERR_TAIL_LINES = 15
 MAX_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 5.0
 """How long a child may take to end after SIGTERM before it gets SIGKILL."""
+LEFTOVER_SECONDS = 0.2
+"""How long what a command left behind may take to end after the command itself ended."""
 DRAIN_SECONDS = 1.0
 """How long output is still read after the command ended while something it left behind holds the pipe."""
 POLL_SECONDS = 0.2
@@ -292,8 +294,11 @@ class _Child:
     def end(self) -> None:
         """End the child and what it started; return when they are gone."""
         self._stop.set()
-        deadline = time.monotonic() + GRACE_SECONDS
-        if self._process.returncode is None:
+        # Nobody may ever reap what a command left behind (in containers without an init), and a dead process
+        # that is not reaped still counts as one of its group: after a regular end the wait is short.
+        regular = self._process.returncode is not None
+        deadline = time.monotonic() + (LEFTOVER_SECONDS if regular else GRACE_SECONDS)
+        if not regular:
             self._signal_group(signal.SIGTERM)
             try:
                 self._process.wait(timeout=GRACE_SECONDS)

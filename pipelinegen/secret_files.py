@@ -36,7 +36,9 @@ def resolve(setting: str, *, purpose: str) -> Path:
             )
     file = Path(path)
     if not file.is_file():
-        raise CredentialsError(f"the {purpose} is missing", where=path, why="there is no such file")
+        # What a variable holds is not shown: it may be the secret itself.
+        where = f"variable {setting[1:]}" if setting.startswith("$") else path
+        raise CredentialsError(f"the {purpose} is missing", where=where, why="there is no such file")
     return file
 
 

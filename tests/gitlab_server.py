@@ -18,6 +18,8 @@ class FakeGitLab(ThreadingHTTPServer):
     daemon_threads = True
     status = 200
     deployed: str = SHA
+    later: tuple[str, ...] = ()
+    """Statuses of deployments after the one that succeeded, the newest first."""
     passed: str = SHA
     seen: list[tuple[str, dict[str, list[str]], dict[str, str]]]
 
@@ -31,7 +33,10 @@ class Handler(BaseHTTPRequestHandler):
         body: object = {"message": "refused"}
         if self.server.status == 200:
             rows = {
-                "deployments": [{"id": 1, "sha": self.server.deployed}],
+                "deployments": [
+                    *({"id": 9 - place, "sha": "b" * 40, "status": one} for place, one in enumerate(self.server.later)),
+                    {"id": 1, "sha": self.server.deployed, "status": "success"},
+                ],
                 "pipelines": [{"id": 2, "sha": self.server.passed}],
             }
             body = rows[url.path.rsplit("/", 1)[-1]]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pipelinegen import nix, secret_files
 from pipelinegen.cache.model import Answers, Availability
 from pipelinegen.cache.nix_store import NixStoreCache
-from pipelinegen.cache.trust import PipelineClass, publish_caches, trusted_caches
+from pipelinegen.cache.trust import PipelineClass, handoff_cache, publish_caches, trusted_caches
 from pipelinegen.config import CacheConfig, Config
+from pipelinegen.errors import CredentialsError
 
 
 def backend(
@@ -28,13 +29,14 @@ class CacheReader:
     Args:
         caches: the caches to ask, by name.
         trusted: those whose content may be used, in order of preference.
+        offline: ask none of them; each answer is unknown.
     """
 
-    def __init__(self, caches: Mapping[str, CacheConfig], trusted: Iterable[str]) -> None:
+    def __init__(self, caches: Mapping[str, CacheConfig], trusted: Iterable[str], *, offline: bool = False) -> None:
         self._backends = {name: backend(name, cache) for name, cache in caches.items()}
         self._trusted = tuple(trusted)
         self._answers: dict[str, Answers] = {name: {} for name in self._backends}
-        self._trouble: dict[str, str] = {}
+        self._trouble = dict.fromkeys(self._backends, "it was not asked (--offline)") if offline else {}
 
     def ask(self, paths: Iterable[str]) -> Availability:
         """Ask the trusted caches, each only for what no earlier one holds; everything known so far."""
@@ -72,23 +74,33 @@ class CacheReader:
         return [path for path in paths if not answers.get(path)]
 
 
-def reader(config: Config, kind: PipelineClass) -> CacheReader:
+def reader(config: Config, kind: PipelineClass, *, offline: bool = False) -> CacheReader:
     """A reader of the caches that a pipeline of this class trusts, and of those it publishes to."""
     trusted = trusted_caches(config, kind)
-    return CacheReader({**trusted, **publish_caches(config)}, trusted)
+    return CacheReader({**trusted, **publish_caches(config)}, trusted, offline=offline)
 
 
 def substitution(config: Config, kind: PipelineClass) -> nix.Substitution | None:
-    """Where jobs of a pipeline of this class fetch from; null (Nix's own settings) without any cache."""
+    """Where jobs of a pipeline of this class fetch from; null (Nix's own settings) without any cache.
+
+    Raises:
+        CredentialsError: the netrc file of the handoff cache is missing.
+    """
     if not config.caches:
         return None
-    caches = trusted_caches(config, kind)
-    offered = [backend(name, cache).substituter() for name, cache in caches.items()]
-    netrc = [
-        secret_files.resolve(cache.netrc_file, purpose=f"netrc file of cache {name}")
-        for name, cache in caches.items()
-        if cache.netrc_file
-    ]
+    handoff = handoff_cache(config, kind)
+    offered, netrc = [], []
+    for name, cache in trusted_caches(config, kind).items():
+        try:
+            file = secret_files.resolve_optional(cache.netrc_file, purpose=f"netrc file of cache {name}")
+        except CredentialsError:
+            if name == handoff:
+                raise
+            # Credentials of protected pipelines are absent in others. Planning could not ask this cache
+            # either, so nothing relies on it.
+            continue
+        offered.append(backend(name, cache).substituter())
+        netrc += [file] if file else []
     return nix.Substitution(
         substituters=tuple(one["url"] for one in offered),
         public_keys=tuple(dict.fromkeys(key for one in offered for key in one.get("public_key", "").split())),

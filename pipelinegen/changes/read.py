@@ -166,7 +166,7 @@ class Repository:
             return None
         trees = (base.rev,) if head.dirty else (base.rev, head.rev)
         difference = self.run(
-            "diff", "-z", "--name-only", "--no-ext-diff", "--no-renames", "--no-relative",
+            "diff", "-z", "--name-only", "--no-ext-diff", "--no-renames",
             "--ignore-submodules=untracked", *trees, "--",
         )  # fmt: skip
         return _paths(difference.stdout.split(b"\0"))

@@ -36,6 +36,17 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the command that was perhaps meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list in `--help`, from `COMMANDS` alone."""
         with formatter.section("Commands"):
@@ -85,8 +96,9 @@ def run_command_line(argv: list[str]) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        from pipelinegen.cli.failure import show_usage_failure
+
+        return show_usage_failure(error)
     except Exception as error:  # noqa: BLE001  # the one boundary: nobody sees a traceback
         from pipelinegen.cli.failure import show_failure
 

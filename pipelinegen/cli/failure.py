@@ -9,9 +9,11 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import click
+
 from pipelinegen import __version__
 from pipelinegen.console import Console, clean, plain, want_colour
-from pipelinegen.errors import CommandError, PipelinegenError
+from pipelinegen.errors import CommandError, PipelinegenError, UsageError
 
 BUG = 70
 TRANSIENT = 75
@@ -34,6 +36,16 @@ def show_failure(error: Exception, *, debug: bool = False) -> int:
     console.write(f"  why    {clean(str(error), colour=False)[:300]}\n")
     console.write(f"  hint   the report to send is {_write_report()}\n")
     return BUG
+
+
+def show_usage_failure(error: click.ClickException) -> int:
+    """Write what click says of a wrong command line in our shape; the exit code."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help says what there is" if context is not None else None
+    console = Console(colour=want_colour(sys.stderr))
+    console.write(format_failure(UsageError(message[:1].lower() + message[1:], hint=hint), console))
+    return error.exit_code
 
 
 def format_failure(error: PipelinegenError, console: Console) -> str:

@@ -25,7 +25,9 @@ def flow_options(function: F) -> F:
     return function
 
 
-def make_request(session: Session, flake: str, base: str | None, *, offline: bool) -> Request:
+def make_request(
+    session: Session, flake: str, base: str | None, *, offline: bool, output: Path | None = None
+) -> Request:
     """The request of this command line; the configuration is searched from the flake's folder upwards."""
     folder = session.directory / flake.partition("#")[0].partition("?")[0]
     if folder.is_dir() and not flake.startswith((".", "/")):
@@ -38,4 +40,5 @@ def make_request(session: Session, flake: str, base: str | None, *, offline: boo
         cache_directory=session.cache_directory,
         base=base,
         offline=offline,
+        output=output,
     )

@@ -35,8 +35,9 @@ def command(
 
     session = open_session(ctx)
     with interruptible():
-        generated = generate(make_request(session, flake, base, offline=offline), session.console)
         folder = session.directory / output
+        request = make_request(session, flake, base, offline=offline, output=folder)
+        generated = generate(request, session.console)
         write_output(folder, generated)
     session.console.say(plan_text(generated.planned.plan, session.console.style))
     click.echo(Path(output) / "pipeline.yml")

@@ -11,7 +11,7 @@ from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.job_names import environment_name, resource_group, title
 from pipelinegen.pipeline import durations
-from pipelinegen.pipeline.limits import supports
+from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
 from pipelinegen.pipeline.model import (
     Artifacts,
     Default,
@@ -29,6 +29,9 @@ from pipelinegen.plan.situation import find_runner
 
 INSPECT_JOB = "inspect"
 """The parent's job whose artifacts hold the handoff folder."""
+
+HANDOFF = ".pipelinegen"
+"""Where that folder lies, unless told otherwise."""
 
 PARENT = "$PARENT_PIPELINE_ID"
 """Set by the trigger job; GitLab wants the id of the parent as a string."""
@@ -60,13 +63,15 @@ class Surroundings:
         handoff: folder of the handoff relative to the repository's top.
         kind: the class of the pipeline, which decides whom its jobs trust.
         merge_request: whether this is a merge request pipeline.
+        image: the container image of the job that plans, for jobs where the configuration names none.
     """
 
     config_path: str | None = None
     flake_directory: str = ""
-    handoff: str = ".pipelinegen"
+    handoff: str = HANDOFF
     kind: PipelineClass = PipelineClass.UNPROTECTED
     merge_request: bool = False
+    image: str | None = None
 
 
 def compile_pipeline(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
@@ -77,7 +82,7 @@ def compile_pipeline(planned: Planned, config: Config, surroundings: Surrounding
     cancels = supports(config.gitlab.version, "workflow:auto_cancel:on_new_commit")
     return Pipeline(
         header_comment=_header(planned.plan),
-        workflow_name=_title(planned),
+        workflow_name=_title(planned) if supports(config.gitlab.version, "workflow:name") else None,
         auto_cancel_on_new_commit=("none" if deploys else "interruptible") if cancels else None,
         stages=tuple(Stage),
         default=compiler.default(),
@@ -108,7 +113,7 @@ class _Compiler:
 
     def default(self) -> Default:
         """What jobs take over unless they say otherwise."""
-        image = self.config.gitlab.image
+        image = self.config.gitlab.image or self.surroundings.image
         codes = (TRANSIENT_EXIT_CODE,) if supports(self.config.gitlab.version, "retry:exit_codes") else ()
         return Default(
             image=Image(name=image, entrypoint=("",)) if image else None,
@@ -138,10 +143,13 @@ class _Compiler:
         return f"{self.config.gitlab.command} {shlex.join([*words, *arguments])}"
 
     def _tags(self, task: Task) -> tuple[str, ...]:
-        runner = find_runner(self.config, task.system, task.features) if task.system else None
-        if runner is None:
-            # A job of no system runs anywhere. A unit for a system without a runner goes to the first
-            # one, where Nix says what is missing: better a clear failure than waiting for ever.
+        runner = None
+        if task.system:
+            # A unit whose features no runner offers goes to one of its system, a unit of a system without
+            # a runner to the first: Nix says what is missing, and that beats waiting for ever.
+            runner = find_runner(self.config, task.system, task.features)
+            runner = runner or find_runner(self.config, task.system, ())
+        if runner is None:  # a job of no system runs anywhere
             runner = self.config.runners[0] if self.config.runners else None
         return runner.tags if runner else ()
 
@@ -154,7 +162,8 @@ class _Compiler:
     def _timeout(self, task: Task) -> str:
         configured = self.config.gitlab.timeout
         if task.timeout and task.timeout > (durations.seconds(configured) or 0):
-            return durations.text(task.timeout)
+            # A derivation may ask for more than GitLab takes, which would refuse the whole file.
+            return durations.text(min(task.timeout, MAX_TIMEOUT))
         return configured
 
     def _with_report(self, command: str, *options: str, names: Sequence[str] = ()) -> tuple[tuple[str, ...], Artifacts]:

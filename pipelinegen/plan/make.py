@@ -7,7 +7,7 @@ from caches.
 from __future__ import annotations
 
 from pipelinegen import attrpath
-from pipelinegen.config import Config
+from pipelinegen.config import CacheConfig, Config, HostConfig
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
 from pipelinegen.plan import rules, to_build
@@ -149,8 +149,28 @@ def _notes(situation: Situation) -> tuple[str, ...]:
     if situation.changes.head.dirty:
         notes.append("the working tree has uncommitted changes; they are part of this plan")
     notes += [f"cache {name} did not answer: {why}" for name, why in sorted(situation.availability.trouble.items())]
+    notes += _open_gates(situation)
     built = situation.inventory.built_during_evaluation
     if built:
         names = ", ".join(path.rsplit("/", 1)[-1].split("-", 1)[-1].removesuffix(".drv") for path in built)
         notes.append(f"evaluation had to build {len(built)} derivations (import from derivation): {names}")
     return tuple(notes)
+
+
+def _open_gates(situation: Situation) -> list[str]:
+    """Patterns of related gates that name no check: perhaps a slip, and then nothing is waited for."""
+    inventory = situation.inventory
+    if situation.changes.evaluation_skipped is not None:
+        return []
+    checks = [output.path for output in inventory.outputs if output.kind is Kind.CHECK]
+    gates: list[tuple[str, HostConfig | CacheConfig]] = []
+    gates += [(f"hosts.{attrpath.show_name(name)}", host) for name, host in sorted(situation.config.hosts.items())]
+    gates += [(f"caches.{name}", cache) for name, cache in sorted(situation.config.caches.items())]
+    notes = []
+    for where, settings in gates:
+        for pattern in settings.checks if settings.gate == "related" else ():
+            parsed = attrpath.parse_pattern(pattern)
+            failing = any(attrpath.could_contain(parsed, failure.path) for failure in inventory.failures)
+            if not failing and not any(attrpath.matches(parsed, path) for path in checks):
+                notes.append(f"{where}.checks: {pattern} names no check of the flake, so nothing waits for it")
+    return notes

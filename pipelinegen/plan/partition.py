@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipelinegen.inventory.model import Graph
+from pipelinegen.plan.situation import ANY_SYSTEM
 from pipelinegen.plan.to_build import ToBuild
-
-ANY_SYSTEM = "builtin"
-"""The system of Nix's built-in builders (downloads), which run anywhere."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pipelinegen.changes.model import Status
+from pipelinegen.characters import inert
 from pipelinegen.config import Policy
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.plan.model import Choice, Stage
@@ -61,21 +62,30 @@ def no_runner(output: FlakeOutput, situation: Situation) -> Verdict | None:
     if situation.runner(output.system, output.features) is not None:
         return None
     features = f" with {', '.join(output.features)}" if output.features else ""
-    return _skip(f"no runner is configured for {output.system}{features}")
+    return _skip(inert(f"no runner is configured for {output.system}{features}"))
 
 
 def never_built(output: FlakeOutput, situation: Situation) -> Verdict | None:
-    """What cannot be built can be neither published nor deployed; building says whether that is a failure."""
-    verdict = marked_unavailable(output, situation) or no_runner(output, situation)
+    """What cannot be built can be neither published nor deployed; building says whether that is a failure.
+
+    What a trusted cache holds needs no runner of its system: pushes and deployments run anywhere.
+    """
+    verdict = marked_unavailable(output, situation)
+    if verdict is None and held_by_a_trusted_cache(output, situation) is None:
+        verdict = no_runner(output, situation)
     return _skip(*verdict.reasons) if verdict else None
 
 
 def held_by_a_trusted_cache(output: FlakeOutput, situation: Situation) -> Verdict | None:
-    """A cache this pipeline trusts holds every wanted output, signed, with its closure."""
+    """Caches this pipeline trusts hold every wanted output, signed, with its closure."""
     available = situation.available(output)
     for name in situation.availability.trusted:
         if available.get(name):
             return _skip(f"cache {name} holds it")
+    # One output here, another there: all can be fetched, and the walk of the graph sees it the same way.
+    places = [situation.availability.where(path) for path in output.wanted_paths]
+    if places and None not in places and len(places) == len(output.wanted):
+        return _skip(f"caches {', '.join(sorted({place for place in places if place}))} hold its outputs")
     return None
 
 
@@ -193,8 +203,8 @@ def must_be_deployed(output: FlakeOutput, situation: Situation) -> Verdict:
 
 _MAKE: tuple[Rule, ...] = (
     marked_unavailable,
-    no_runner,
     held_by_a_trusted_cache,
+    no_runner,
     built_by_the_base,
     must_be_built,
 )

@@ -12,6 +12,9 @@ from pipelinegen.changes.model import ChangeSet, Status
 from pipelinegen.config import CacheConfig, Config, Runner
 from pipelinegen.inventory.model import FlakeOutput, Inventory
 
+ANY_SYSTEM = "builtin"
+"""The system of Nix's built-in builders (downloads), which run anywhere."""
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -100,8 +103,8 @@ def _all(answers: object) -> bool | None:
 
 
 def find_runner(config: Config, system: str, features: tuple[str, ...]) -> Runner | None:
-    """The first configured runner of this system that offers all features."""
+    """The first configured runner of this system that offers all features; downloads have any system."""
     for runner in config.runners:
-        if runner.system == system and set(features) <= set(runner.features):
+        if system in {runner.system, ANY_SYSTEM} and set(features) <= set(runner.features):
             return runner
     return None

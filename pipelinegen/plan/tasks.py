@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
 from pipelinegen.config import Gate, Policy
+from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.job_names import job_name
 from pipelinegen.plan.model import Action, Choice, Stage, Task, Unit
@@ -88,6 +89,7 @@ class _Maker:
         units = [_unit_task(unit) for unit in self.units.units]
         self._note_builds()
         commands = self._commands()
+        _refuse_equal_names(units, commands)
         self.gate_all = sorted(
             {self._own_job(output) for output in self._running(Stage.TEST)}
             | {task.name for task in commands}
@@ -248,6 +250,18 @@ class _Maker:
         lines.append(f"compared with {changes.base.rev or 'nothing'}: {changes.base.reason}")
         name = "summary" if tasks else "nothing-to-do"
         return Task(name=name, action=Action.SUMMARY, stage=Stage.BUILD, says=tuple(lines))
+
+
+def _refuse_equal_names(units: Iterable[Task], commands: Iterable[Task]) -> None:
+    """The names of commands are the user's; those of all other jobs cannot meet."""
+    taken = {task.name for task in units}
+    twice: list[str] = []
+    for task in commands:
+        if task.name in taken:
+            twice.append(f"tests: {task.subject!r} would be the second job of the name {task.name!r}")
+        taken.add(task.name)
+    if twice:
+        raise ConfigError("a test of the configuration has the name of another job", problems=twice)
 
 
 def _named(patterns: Iterable[str], path: tuple[str, ...]) -> bool:

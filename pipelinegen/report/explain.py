@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from pipelinegen.characters import inert
 from pipelinegen.console import plain
 from pipelinegen.errors import UsageError
 from pipelinegen.plan.model import FORMAT_VERSION, Failure, Plan, PlannedJob, PlannedOutput
@@ -41,15 +42,17 @@ def explain(plan: Plan, target: str) -> Explanation:
         for output in plan.outputs
         if output.attr in wanted or output.attr == target or output.attr.endswith(f".{target}")
     )
-    names = {output.attr for output in outputs}
     failures = tuple(
-        failure for failure in plan.failures if failure.attr == target or failure.attr.endswith(f".{target}")
+        failure
+        for failure in plan.failures
+        if failure.attr in wanted or failure.attr == target or failure.attr.endswith(f".{target}")
     )
+    names = {output.attr for output in outputs} | {failure.attr for failure in failures}
     if job is None and not outputs and not failures:
         known = [output.attr for output in plan.outputs] + [one.name for one in plan.jobs]
         known += [failure.attr for failure in plan.failures]
         known += [attr.rsplit(".", 1)[-1] for attr in known]
-        close = difflib.get_close_matches(target, known, n=3)
+        close = difflib.get_close_matches(target, dict.fromkeys(known), n=3)
         raise UsageError(
             f"there is no output or job {target!r}",
             hint=f"did you mean {' or '.join(close)}?" if close else "pipelinegen preview --all lists everything",
@@ -62,7 +65,7 @@ def explain_text(explanation: Explanation, style: Style) -> str:
     """The explanation as indented text."""
     lines: list[str] = []
     for output in explanation.outputs:
-        lines.append(f"{style(plain(output.attr), 'bold')} ({output.kind}, {output.system or 'any system'})")
+        lines.append(f"{style(plain(output.attr), 'bold')} ({output.kind}, {inert(output.system) or 'any system'})")
         lines.append(f"  status      {output.status}")
         lines.append(f"  derivation  {output.drv_path or 'not evaluated'}")
         for cache, held in sorted(output.available.items()):
@@ -71,7 +74,7 @@ def explain_text(explanation: Explanation, style: Style) -> str:
             mark, colour = MARKS[decision.decision]
             where = f" in job {plain(decision.job)!r}" if decision.job else ""
             lines.append(f"  {stage:<10}  {style(f'{mark} {decision.decision}', colour)}{where}")
-            lines += [f"                because {plain(reason)}" for reason in decision.reasons]
+            lines += [f"                because {inert(reason)}" for reason in decision.reasons]
     for failure in explanation.failures:
         lines.append(f"{style(plain(failure.attr), 'bold')} does not evaluate:")
         lines += [f"  {line}" for line in plain(failure.message).split("\n")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipelinegen.characters import inert
 from pipelinegen.console import plain
 from pipelinegen.plan.model import Choice, Decision, Plan, PlannedOutput, Stage
 
@@ -35,7 +36,7 @@ def plan_text(plan: Plan, style: Style, *, everything: bool = False) -> str:
     if plan.removed:
         lines.append(f"removed since the base: {', '.join(plain(attr) for attr in plan.removed)}")
     lines += ["", _summary(plan)]
-    lines += [f"{style('note:', 'blue')} {plain(note)}" for note in plan.notes]
+    lines += [f"{style('note:', 'blue')} {inert(note)}" for note in plan.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -56,7 +57,8 @@ def _active(output: PlannedOutput) -> bool:
 
 def _row(output: PlannedOutput, decision: Decision, style: Style) -> str:
     mark, colour = MARKS[decision.decision]
-    return f"  {style(mark, colour)} {plain(output.attr)}  {style(plain('; '.join(decision.reasons)), 'dim')}"
+    # On one line: a reason may quote the flake, and a line of its own would look like one of ours.
+    return f"  {style(mark, colour)} {plain(output.attr)}  {style(inert('; '.join(decision.reasons)), 'dim')}"
 
 
 def _headline(lines: list[str]) -> str:

@@ -110,6 +110,54 @@ def test_an_empty_flake_is_nothing_to_do(nix_bin: Path, tmp_path: Path) -> None:
     assert "nothing-to-do" in (Path(repository) / ".pipelinegen" / "pipeline.yml").read_text("utf-8")
 
 
+def test_jobs_look_for_the_handoff_where_it_was_written(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    assert pipelinegen("generate", "-o", "out/here", cwd=repository).returncode == 0
+    lines = (repository / "out" / "here" / "pipeline.yml").read_text("utf-8").split("\n")
+    calls = [line for line in lines if "--handoff" in line]
+    assert calls
+    assert all("--handoff out/here " in line for line in calls)
+
+
+def test_jobs_run_in_the_image_that_planned_unless_the_configuration_names_one(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    for settings, image in (("", "bootstrap:1"), ('[gitlab]\nimage = "jobs:2"\n', "jobs:2")):
+        (repository / "other.toml").write_text(settings, "utf-8")
+        ran = pipelinegen("--config", "other.toml", "generate", cwd=repository, PIPELINEGEN_IMAGE="bootstrap:1")
+        assert ran.returncode == 0, ran.stderr
+        assert f'    name: "{image}"\n' in (repository / ".pipelinegen" / "pipeline.yml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "caches"),
+    [
+        ("substituters = https://me:hunter2@cache.invalid", 0),
+        ("substituters = file:///nonexistent\ntrusted-public-keys =", 0),
+        ("substituters = file:///nonexistent\ntrusted-public-keys =\nrequire-sigs = false", 1),
+    ],
+    ids=["a password in the URL", "no key is accepted", "no signature is needed"],
+)
+def test_the_caches_of_the_machines_own_nix(settings: str, caches: int, nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    ran = pipelinegen("preview", "--json", cwd=repository, NIX_CONFIG=f"{os.environ['NIX_CONFIG']}\n{settings}\n")
+    assert ran.returncode == 0, ran.stderr
+    assert len(json.loads(ran.stdout)["outputs"][0]["available"]) == caches
+    assert "hunter2" not in ran.stderr + ran.stdout
+
+
+def test_offline_asks_no_cache_and_counts_nothing_as_available(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    url = f"file://{tmp_path / 'cache'}"
+    settings = f'[caches.fleet]\nurl = "{url}"\nwriters = "protected"\npublish = true\n'
+    (repository / "other.toml").write_text(settings, "utf-8")
+    ran = pipelinegen("-v", "--config", "other.toml", "preview", "--offline", "--json", cwd=repository)
+    assert ran.returncode == 0, ran.stderr
+    plan = json.loads(ran.stdout)
+    assert url not in ran.stderr
+    assert {job["stage"] for job in plan["jobs"]} >= {"build", "push"}, "what is not known to be there is pushed"
+    assert any("--offline" in note for note in plan["notes"])
+
+
 def test_a_machine_without_nix_is_told_so(nix_bin: Path, tmp_path: Path) -> None:
     repository = new_repository(tmp_path / "fleet")
     tools = tmp_path / "tools"

@@ -39,9 +39,27 @@ def test_the_jobs_own_token_reads_the_last_successful_deployment(
     ((path, query, headers),) = server.seen
     assert path == "/api/v4/projects/7/deployments"
     assert query["environment"] == ["web1"]
-    assert query["status"] == ["success"]
+    assert query["order_by"] == ["id"]
     assert query["sort"] == ["desc"]
     assert headers["JOB-TOKEN"] == "job-token"
+
+
+@pytest.mark.parametrize(
+    ("later", "known"),
+    [
+        (("failed",), False),
+        (("canceled",), False),
+        (("running",), False),
+        (("created", "failed"), False),
+        (("created", "blocked", "skipped"), True),
+    ],
+    ids=["failed", "cancelled", "running", "failed before one that waits", "none started"],
+)
+def test_a_deployment_that_may_have_changed_the_host_makes_its_system_unknown(
+    later: tuple[str, ...], known: bool, server: FakeGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.later = later
+    assert (connect(server, monkeypatch, CI_JOB_TOKEN="job-token").last_deployed("web1") == SHA) is known
 
 
 def test_the_jobs_own_token_is_not_tried_on_pipelines(server: FakeGitLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,28 @@ def test_an_error_is_a_sentence_and_labelled_lines(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ("error: it broke\n  where  here\n  why    one\n         two\n  hint   mend it\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["previw"], "did you mean 'preview'?"),
+        (["preview", "--jsn"], "--json"),
+        (["explain"], "target"),
+        (["pre\x1b[31m\nerror: forged"], "no such command"),
+    ],
+    ids=["command", "option", "missing argument", "hostile"],
+)
+def test_a_wrong_command_line_is_an_error_of_the_same_shape(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("error: ") == 1 or "forged" in said.split("\n")[0]
+    assert "  hint   pipelinegen" in said
+    assert words in said.lower()
+    assert "\x1b" not in said
+
+
 def test_a_failed_command_shows_its_last_lines_without_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     error = CommandError("nix failed", command="nix build", returncode=1, stderr_tail=["\x1b[2Jgone", "why"])
     assert show_failure(error) == 5

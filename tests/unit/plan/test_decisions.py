@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 from pipelinegen import config as configuration
-from pipelinegen.errors import ConfigError
+from pipelinegen.cache.read import substitution
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.errors import ConfigError, CredentialsError
+from pipelinegen.inventory.model import Kind
 from pipelinegen.plan.model import Action, Choice, Decision, Planned, Stage
-from pipelinegen.testing import plan_recording
+from pipelinegen.report.explain import explain, explain_text
+from pipelinegen.report.text import plan_text
+from pipelinegen.testing import plan_recording, render_pipeline
 from tests.factory import Fleet
 
 CACHES: dict[str, dict[str, Any]] = {
@@ -64,6 +69,117 @@ def test_what_was_built_before_the_merge_is_still_pushed_and_deployed() -> None:
     assert decision(planned, "web1", Stage.BUILD).decision is Choice.SKIP
     assert decision(planned, "web1", Stage.PUSH).decision is Choice.RUN
     assert decision(planned, "web1", Stage.DEPLOY).decision is Choice.RUN
+
+
+def test_outputs_that_lie_in_two_caches_need_not_be_built() -> None:
+    made = Fleet()
+    hello = made.drv("hello", outputs=("out", "man"))
+    made.output(("packages", "x86_64-linux", "hello"), hello, Kind.PACKAGE, wanted=("out", "man"))
+    out, man = (str(hello.outputs[name]) for name in ("out", "man"))
+    planned = plan(made, {"caches": CACHES}, held={"main": {out}, "public": {man}})
+    build = decision(planned, "hello", Stage.BUILD)
+    assert (build.decision, build.reasons) == (Choice.SKIP, ("caches main, public hold its outputs",))
+    assert decision(planned, "hello", Stage.PUSH).decision is Choice.RUN
+    half = plan(made, {"caches": CACHES}, held={"main": {out}})
+    assert decision(half, "hello", Stage.BUILD).job == "build packages.x86_64-linux.hello"
+
+
+def test_a_system_that_a_cache_holds_is_deployed_without_a_runner_of_its_system() -> None:
+    made = Fleet()
+    made.host("web1", made.drv("system", system="aarch64-linux"))
+    assert decision(plan(made), "web1", Stage.DEPLOY).decision is Choice.SKIP
+    held = plan(made, held={"main": "*"})
+    assert decision(held, "web1", Stage.BUILD).reasons == ("cache main holds it",)
+    assert decision(held, "web1", Stage.PUSH).decision is Choice.RUN
+    assert decision(held, "web1", Stage.DEPLOY).decision is Choice.RUN
+
+
+def test_a_download_is_built_by_any_runner() -> None:
+    made = Fleet()
+    made.output(("packages", "x86_64-linux", "src"), made.drv("src", system="builtin"), Kind.PACKAGE)
+    assert decision(plan(made, {"caches": CACHES}), "src", Stage.BUILD).decision is Choice.RUN
+
+
+@pytest.mark.parametrize("version", ["14.0", "15.8", "16.10", "17.1", "17.5", "18.2"])
+def test_an_older_server_gets_a_pipeline_without_the_keywords_that_it_does_not_know(version: str) -> None:
+    manual = {"web1": {"address": "web1", "policy": "manual"}}
+    settings = configuration.parse({"caches": CACHES, "hosts": manual, "gitlab": {"version": version}})
+    text = render_pipeline(fleet().recording(), config=settings)
+    assert ("exit_codes:" in text) == (version in {"17.5", "18.2"})
+    assert ("workflow:\n  name:" in text) == (version != "14.0")
+
+
+def test_a_gate_that_names_no_check_is_said() -> None:
+    host = {"address": "web1", "gate": "related", "checks": ["checks.*.hello", "checks.*.helo", "checks.*.bad"]}
+    made = fleet()
+    made.failure("checks", "x86_64-linux", "bad", kind=Kind.CHECK)
+    notes = [note for note in plan(made, {"hosts": {"web1": host}}).plan.notes if "names no check" in note]
+    assert notes == ["hosts.web1.checks: checks.*.helo names no check of the flake, so nothing waits for it"]
+
+
+def test_a_cache_of_merge_requests_is_not_one_that_main_believes() -> None:
+    url = CACHES["main"]["url"]
+    with pytest.raises(ConfigError) as raised:
+        configuration.parse({"caches": {**CACHES, "open": {"url": f"{url}/", "writers": "unprotected"}}})
+    assert "one URL for both" in raised.value.problems[0]
+
+
+def test_credentials_that_only_protected_pipelines_have_cost_others_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NETRC_OF_MAIN", raising=False)
+    caches = {**CACHES, "main": {**CACHES["main"], "netrc_file": "$NETRC_OF_MAIN"}}
+    config = configuration.parse(
+        {"caches": caches, "handoff": {"mode": "cache", "protected": "main", "unprotected": "open"}}
+    )
+    found = substitution(config, PipelineClass.UNPROTECTED)
+    assert found is not None
+    assert found.substituters[0] == CACHES["open"]["url"] + "?trusted=true"
+    assert CACHES["main"]["url"] not in found.substituters
+    with pytest.raises(CredentialsError):
+        substitution(config, PipelineClass.PROTECTED)
+
+
+def test_a_derivation_that_asks_for_years_does_not_cost_the_pipeline() -> None:
+    made = Fleet()
+    slow = made.package("slow", made.drv("slow"))
+    made.outputs = [slow.model_copy(update={"timeout": 10**11})]
+    assert "720h" in render_pipeline(made.recording(), config=configuration.parse({"caches": CACHES}))
+
+
+def test_a_job_whose_features_no_runner_offers_goes_to_a_runner_of_its_system() -> None:
+    made = Fleet()
+    made.package("hello", made.drv("hello", made.drv("machine", features=["kvm"])))
+    runners = [{"system": "aarch64-linux", "tags": ["arm"]}, {"system": "x86_64-linux", "tags": ["intel"]}]
+    text = render_pipeline(made.recording(), config=configuration.parse({"runners": runners}))
+    assert "intel" in text
+    assert "arm" not in text
+
+
+@pytest.mark.parametrize("name", ["flake check", "checks.x86_64-linux.hello"], ids=["flake check", "a check"])
+def test_a_test_named_as_another_job_is_a_configuration_error(name: str) -> None:
+    settings = {"flake_check": True, "tests": [{"name": name, "command": "true"}]}
+    with pytest.raises(ConfigError) as raised:
+        plan(fleet(), settings)
+    assert name in raised.value.problems[0]
+
+
+def test_a_reason_that_quotes_the_flake_stays_on_its_line() -> None:
+    made = Fleet()
+    made.output(("packages", "x86_64-linux", "odd"), made.drv("odd", system="x\n  + forged\x1b[31m"), Kind.PACKAGE)
+    planned = plan(made, {"caches": CACHES})
+    said = plan_text(planned.plan, lambda text, _: text, everything=True)
+    said += explain_text(explain(planned.plan, "odd"), lambda text, _: text)
+    assert "\x1b" not in said
+    assert not [line for line in said.split("\n") if line.lstrip().startswith("+ forged")]
+
+
+def test_explaining_a_failed_output_names_its_job_and_its_job_the_failure() -> None:
+    made = fleet()
+    made.failure("packages", "x86_64-linux", "bad", message="error: it broke")
+    planned = plan(made)
+    by_output = explain(planned.plan, "bad")
+    by_job = explain(planned.plan, "evaluate packages.x86_64-linux.bad")
+    assert [job.name for job in by_output.jobs] == ["evaluate packages.x86_64-linux.bad"]
+    assert [failure.message for failure in by_job.failures] == ["error: it broke"]
 
 
 def test_an_unprotected_cache_counts_for_a_merge_request_only() -> None:
