@@ -102,7 +102,7 @@ class CiEnv(Value):
 
         iid = get("CI_MERGE_REQUEST_IID")
         return cls(
-            in_ci=get("CI") is not None,
+            in_ci=get("CI") not in {None, "false", "0"},
             gitlab=get("GITLAB_CI") is not None,
             pipeline_source=get("CI_PIPELINE_SOURCE"),
             pipeline_id=get("CI_PIPELINE_ID"),

@@ -33,8 +33,9 @@ def _pattern(text: str) -> str:
 def _store_url(text: str) -> str:
     if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text):
         raise ValueError("no store URL: expected file://, https://, s3://, ssh-ng:// …")
-    if re.search(r"://[^/@]*:[^/@]*@", text):
-        raise ValueError("a password in a URL would reach logs; use a netrc file")
+    # A user name alone is what ssh needs; before a web address it is a token.
+    if re.match(r"[a-z0-9+.-]+://[^/@]*:[^/@]*@|https?://[^/@]*@", text):
+        raise ValueError("credentials in a URL would reach logs; use a netrc file")
     return text
 
 

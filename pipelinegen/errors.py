@@ -5,6 +5,7 @@
     ├── ConfigError                 2   the configuration is wrong (all findings at once)
     ├── FlakeError                  2   the flake cannot be read at all
     ├── GitError                    2   the repository cannot answer what was asked
+    │   └── NoRepositoryError       2   there is no repository
     ├── NothingSelectedError        3   nothing is selected, and --fail-if-empty was given
     ├── CredentialsError            4   credentials are missing or refused
     ├── ToolError                   5   a needed tool is missing or broke
@@ -79,6 +80,10 @@ class GitError(PipelinegenError):
     """The git repository cannot answer: no repository, unknown revision, broken object."""
 
     exit_code = 2
+
+
+class NoRepositoryError(GitError):
+    """The folder is not in a git repository at all."""
 
 
 class NothingSelectedError(PipelinegenError):

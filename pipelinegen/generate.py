@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipelinegen import gitlab_api, nix
 from pipelinegen.cache import read as caches
-from pipelinegen.cache.trust import PipelineClass, pipeline_class
+from pipelinegen.cache.trust import PipelineClass, pipeline_class, trusted_caches
 from pipelinegen.changes import compare
 from pipelinegen.changes.base import find_base
 from pipelinegen.changes.base_cache import BaseCache, Key, options_digest
@@ -23,14 +23,14 @@ from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import FILE_NAME, CacheConfig, Config, LoadedConfig, WriterClass
 from pipelinegen.console import Console
-from pipelinegen.errors import FlakeError, GitError, PipelinegenError
+from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
 from pipelinegen.job_names import environment_name
 from pipelinegen.pipeline.compile import HANDOFF, Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import to_yaml
-from pipelinegen.pipeline.limits import Limits
+from pipelinegen.pipeline.limits import Limits, parse_version
 from pipelinegen.pipeline.model import Pipeline
 from pipelinegen.pipeline.verify import require_valid
 from pipelinegen.plan.make import make_plan
@@ -108,6 +108,8 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
     files = repository.changed_files(base, head) if repository else None
     changes = ChangeSet(base=base, head=head, files=files)
     skipped = compare.may_skip_evaluation(changes, config)
+    if _changes_the_configuration(request.loaded, repository, files):
+        skipped = None
     source = read_source(request.flake, cwd=request.directory, config=config)
     if skipped is None:
         inventory = _evaluate(source, config, console, f"evaluating {source.reference} with Nix {nix_version}")
@@ -117,6 +119,7 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         inventory, status, removed = Inventory(source=source), {}, ()
     changes = ChangeSet(base=base, head=head, files=files, status=status, removed=removed, evaluation_skipped=skipped)
     kind = pipeline_class(protected=env.protected)
+    _say_surroundings(env, config, kind, api, console)
     reader = caches.reader(config, kind, offline=request.offline)
     situation = Situation(
         config=config,
@@ -137,6 +140,28 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         merge_request=env.merge_request is not None,
         image=env.image,
     )
+
+
+def _say_surroundings(
+    env: CiEnv, config: Config, kind: PipelineClass, api: gitlab_api.GitLabApi | None, console: Console
+) -> None:
+    """What may differ between a laptop and CI: the ref, the caches, the API."""
+    ref = "a merge request" if env.merge_request else f"branch {env.branch}" if env.branch else f"tag {env.tag}"
+    console.say(f"planning for {ref}{'' if env.in_ci else ' as if it were pushed'} ({kind})")
+    trusted = ", ".join(trusted_caches(config, kind)) or "none"
+    console.say(f"trusted caches: {trusted}; GitLab's API: {'asked' if api else 'not asked'}")
+    server, served = env.server_version, config.gitlab.version
+    if server and parse_version(server) < parse_version(served):
+        console.warn(f"the server is GitLab {server}, older than gitlab.version = {served}: it may refuse the file")
+
+
+def _changes_the_configuration(
+    loaded: LoadedConfig, repository: Repository | None, files: tuple[str, ...] | None
+) -> bool:
+    """Whether the settings that say what is irrelevant are themselves among the changed files."""
+    if loaded.file is None or repository is None:
+        return False
+    return any(repository.top.resolve() / file == loaded.file for file in files or ())
 
 
 def _shown(source: FlakeSource, repository: Repository | None) -> str:
@@ -171,7 +196,7 @@ def _with_machine_caches(config: Config, console: Console, *, offline: bool) -> 
 def _repository(request: Request) -> Repository | None:
     try:
         return Repository.open(request.directory / request.flake.partition("#")[0].partition("?")[0])
-    except GitError:
+    except NoRepositoryError:
         if request.env.in_ci:
             raise
         return None
@@ -233,7 +258,8 @@ def _inventory_at(
         nix_version=source.nix_version,
         options=options_digest(config.model_dump(mode="json", include={"include", "exclude", "evaluation"})),
     )
-    known = cache.get(key)
+    # An impure evaluation depends on more than its key says.
+    known = None if config.evaluation.impure else cache.get(key)
     if known is not None:
         return known
     try:
@@ -244,7 +270,7 @@ def _inventory_at(
     except PipelinegenError as error:
         console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")
         return None
-    trouble = cache.put(key, inventory)
+    trouble = None if config.evaluation.impure else cache.put(key, inventory)
     if trouble:
         console.warn(trouble)
     return inventory

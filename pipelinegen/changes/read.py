@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelinegen import process
 from pipelinegen.changes.model import Base, Head
 from pipelinegen.console import plain
-from pipelinegen.errors import CommandError, GitError
+from pipelinegen.errors import CommandError, GitError, NoRepositoryError
 
 LOCAL_SECONDS = 300.0
 """How long a question to the local repository may take; a cold network disk is slow."""
@@ -67,7 +67,7 @@ class Repository:
             with git.Repo(path.absolute(), search_parent_directories=True, expand_vars=False) as found:
                 bare = found.bare
         except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-            raise GitError(
+            raise NoRepositoryError(
                 "there is no git repository",
                 where=str(path),
                 hint="run this inside the repository, or `git init` and `git add` your files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -13,7 +14,7 @@ import click
 
 from pipelinegen import __version__
 from pipelinegen.console import Console, clean, plain, want_colour
-from pipelinegen.errors import CommandError, PipelinegenError, UsageError
+from pipelinegen.errors import CommandError, PipelinegenError, ToolError, UsageError
 
 BUG = 70
 TRANSIENT = 75
@@ -29,6 +30,8 @@ def show_failure(error: Exception, *, debug: bool = False) -> int:
         # Whoever read our output went away; that is no failure of ours, and exit must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EIO, errno.EDQUOT}:
+        error = ToolError("the result cannot be written", why=error.strerror)
     if isinstance(error, PipelinegenError):
         console.write(format_failure(error, console))
         return error.exit_code

@@ -7,6 +7,7 @@ from caches.
 from __future__ import annotations
 
 from pipelinegen import attrpath
+from pipelinegen.cache.trust import handoff_cache
 from pipelinegen.config import CacheConfig, Config, HostConfig
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
@@ -53,7 +54,7 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
     tasks = make_tasks(situation, units, judged, failed)
     plan = Plan(
         flake=situation.flake,
-        base=situation.changes.base if situation.changes.base.rev else None,
+        base=situation.changes.base if situation.changes.base.rev or situation.changes.base.empty else None,
         head=situation.changes.head,
         outputs=tuple(_planned_output(one, tasks.jobs_of, situation) for one in judged),
         removed=situation.changes.removed,
@@ -142,7 +143,7 @@ def _planned_job(task: Task) -> PlannedJob:
 def _notes(situation: Situation) -> tuple[str, ...]:
     base = situation.changes.base
     notes = []
-    if base.rev is None:
+    if base.rev is None and not base.empty:
         notes.append(f"everything counts as changed: {base.reason} (rule {base.rule})")
     if situation.changes.evaluation_skipped:
         notes.append(f"nothing was evaluated: {situation.changes.evaluation_skipped}")
@@ -150,6 +151,11 @@ def _notes(situation: Situation) -> tuple[str, ...]:
         notes.append("the working tree has uncommitted changes; they are part of this plan")
     notes += [f"cache {name} did not answer: {why}" for name, why in sorted(situation.availability.trouble.items())]
     notes += _open_gates(situation)
+    config = situation.config
+    if config.handoff.mode == "cache" and handoff_cache(config, situation.ref.kind) is None:
+        notes.append(
+            f"handoff.{situation.ref.kind} names no cache, so jobs of this pipeline build again what others built"
+        )
     built = situation.inventory.built_during_evaluation
     if built:
         names = ", ".join(path.rsplit("/", 1)[-1].split("-", 1)[-1].removesuffix(".drv") for path in built)

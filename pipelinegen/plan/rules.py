@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pipelinegen import attrpath
 from pipelinegen.changes.model import Status
 from pipelinegen.characters import inert
 from pipelinegen.config import Policy
@@ -182,6 +183,19 @@ def never_deployed(output: FlakeOutput, situation: Situation) -> Verdict | None:
     return None
 
 
+def a_named_check_cannot_run(output: FlakeOutput, situation: Situation) -> Verdict | None:
+    """With a related gate: a check that must pass first and never runs has not passed."""
+    settings = situation.config.hosts[output.path[-1]]
+    if settings.gate != "related":
+        return None
+    for check in situation.inventory.outputs:
+        if check.kind is Kind.CHECK and any(attrpath.matches(attrpath.parse(p), check.path) for p in settings.checks):
+            verdict = never_built(check, situation)
+            if verdict is not None:
+                return _skip(f"check {check.attr}, which must pass first, does not run: {verdict.reasons[0]}")
+    return None
+
+
 def runs_it_already(output: FlakeOutput, situation: Situation) -> Verdict | None:
     """Its last successful deployment is known, and is this very system."""
     given = situation.deployed.get(output.path[-1])
@@ -227,6 +241,7 @@ RULES: dict[Stage, Sequence[Rule]] = {
         never_built,
         path_is_unknown,
         runs_it_already,
+        a_named_check_cannot_run,
         must_be_deployed,
     ),
 }

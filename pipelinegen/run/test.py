@@ -80,8 +80,9 @@ class _Lines(LineLog):
         self.last.append(clean(line, colour=False))
 
     def last_error(self) -> str | None:
-        """The last line that Nix marked as an error."""
-        return next((line for line in reversed(self.last) if line.startswith("error:")), None)
+        """The last line in which Nix says what is wrong (since 2.20 it is indented, below a bare `error:`)."""
+        said = (line.strip() for line in reversed(self.last))
+        return next((line for line in said if line.startswith("error:") and line != "error:"), None)
 
 
 def _finish(

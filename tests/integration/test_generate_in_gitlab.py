@@ -121,3 +121,18 @@ def test_the_kept_cache_is_inside_the_project_where_gitlab_can_keep_it(repositor
     commit(repository, {"README.md": "# Other words\n"}, "documentation")
     plan(repository, push(repository, CI_COMMIT_BEFORE_SHA=before))
     assert list((repository / ".pipelinegen-cache").iterdir())
+
+
+def test_a_change_of_the_settings_is_never_irrelevant(repository: Path, gitlab: FakeGitLab) -> None:
+    commit(repository, {"settings.toml": 'ignore_paths = ["*"]\n'}, "settings of another name")
+    before = git(repository, "rev-parse", "HEAD")
+    commit(repository, {"settings.toml": 'ignore_paths = ["*"]\n# changed\n'}, "change them")
+    gitlab.passed = before
+    variables = push(repository, gitlab, PIPELINEGEN_TOKEN="project-token", CI_COMMIT_BEFORE_SHA=before)
+    ran = pipelinegen("--config", "settings.toml", "preview", "--json", cwd=repository, **variables)
+    assert json.loads(ran.stdout)["outputs"]
+
+
+def test_a_server_older_than_the_settings_say_is_a_warning(repository: Path) -> None:
+    _, ran = plan(repository, push(repository, CI_SERVER_VERSION="16.2.1-ee"))
+    assert "the server is GitLab 16.2.1-ee" in ran.stderr

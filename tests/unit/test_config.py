@@ -19,6 +19,7 @@ from pipelinegen.errors import ConfigError
         ({"evaluation": {"timeuot": 1}}, "did you mean 'timeout'"),
         ({"caches": {"a": {"url": "nonsense"}}}, "no store URL"),
         ({"caches": {"a": {"url": "https://user:password@example.org"}}}, "netrc"),
+        ({"caches": {"a": {"url": "https://token@example.org"}}}, "netrc"),
         ({"caches": {"a/b": {"url": "file:///c"}}}, "no cache name"),
         ({"caches": {"a": {"url": "file:///c", "publish": True}}}, "protected"),
         ({"handoff": {"mode": "cache"}}, "needs handoff.protected"),

@@ -374,3 +374,19 @@ def test_units_fetch_by_path_what_others_make_and_what_caches_hold() -> None:
     assert by_job["build shared lib"].fetch == tuple(held)
     assert by_job["build packages.x86_64-linux.one"].fetch == (lib.outputs["out"],)
     assert by_job["build packages.x86_64-linux.one"].needs == ("build shared lib",)
+
+
+def test_a_related_gate_is_shut_when_a_named_check_cannot_run() -> None:
+    made = fleet()
+    made.check("needs-kvm", made.drv("needs-kvm", features=("kvm",)))
+    hosts = {"web1": {"address": "web1", "gate": "related", "checks": ["checks.*.needs-kvm"]}}
+    one = decision(plan(made, {"hosts": hosts}), "web1", Stage.DEPLOY)
+    assert one.decision is Choice.SKIP
+    assert "needs-kvm" in one.reasons[0]
+
+
+def test_a_class_without_a_handoff_cache_is_told() -> None:
+    settings = {"caches": CACHES, "handoff": {"mode": "cache", "protected": "main"}}
+    notes = plan(fleet(), settings, branch="feature", merge_request=True).plan.notes
+    assert any("handoff.unprotected" in note for note in notes)
+    assert not any("handoff" in note for note in plan(fleet(), settings).plan.notes)
