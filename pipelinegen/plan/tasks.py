@@ -96,7 +96,7 @@ class _Maker:
             | {task.name for task in failures}
         )
         self.commands = {task.subject: task for task in commands}
-        pushes = [self._push(output) for output in self._running(Stage.PUSH)]
+        pushes = [self._push(outputs, caches) for (_, caches), outputs in self._to_push().items()]
         deploys = [task for output in self._running(Stage.DEPLOY) for task in self._deploy(output)]
         gates = [self.gates[name] for name in sorted(self.gates)]
         tasks = [*failures, *units, *commands, *gates, *pushes, *deploys]
@@ -148,53 +148,63 @@ class _Maker:
             )
         return tasks
 
-    def _gate(self, mode: Gate, patterns: Iterable[str], output: FlakeOutput, subject: str) -> tuple[str, ...]:
+    def _gate(
+        self, mode: Gate, patterns: Iterable[str], outputs: Sequence[FlakeOutput], subject: str
+    ) -> tuple[str, ...]:
         """The collector job that must pass first, as a list of no or one name.
 
         Where this pipeline has nothing to wait for there is no collector either. `subject` names a gate of
         its own: what releases a push is not what releases a deployment.
         """
-        needs = self.gate_all if mode == "all" else self._related(tuple(patterns), output)
+        needs = self.gate_all if mode == "all" else self._related(tuple(patterns), outputs)
         if not needs:
             return ()
         name = "gate" if mode == "all" else job_name("gate", subject)
         self.gates[name] = Task(name=name, action=Action.GATE, stage=Stage.TEST, needs=tuple(needs))
         return (name,)
 
-    def _related(self, patterns: tuple[str, ...], output: FlakeOutput) -> list[str]:
+    def _related(self, patterns: tuple[str, ...], outputs: Sequence[FlakeOutput]) -> list[str]:
         tests = {self._own_job(check) for check in self._running(Stage.TEST) if _named(patterns, check.path)}
         # What fails may be the set in which the checks are: then they are missing, not passed.
         failures = {one.job for one in self.failed if _may_hold(patterns, one.path)}
         commands = {
             self.commands[test.name].name
             for test in self.situation.config.tests
-            if test.name in self.commands and test.targets and _named(test.targets, output.path)
+            if test.name in self.commands and any(_named(test.targets, one.path) for one in outputs)
         }
         return sorted(tests | failures | commands)
 
-    def _push(self, output: FlakeOutput) -> Task:
-        caches = {name: self.situation.config.caches[name] for name in missing_in(output, self.situation)}
+    def _to_push(self) -> dict[tuple[tuple[str, ...], tuple[str, ...]], list[FlakeOutput]]:
+        """Store paths and the caches that miss them → the outputs that have them: one job for two names."""
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[FlakeOutput]] = {}
+        for output in self._running(Stage.PUSH):
+            groups.setdefault((output.wanted_paths, missing_in(output, self.situation)), []).append(output)
+        return groups
+
+    def _push(self, outputs: list[FlakeOutput], names: tuple[str, ...]) -> Task:
+        caches = [self.situation.config.caches[name] for name in names]
         # One job serves several caches: it waits for the strictest of their gates.
-        mode: Gate = "all" if any(cache.gate == "all" for cache in caches.values()) else "related"
-        patterns = [pattern for cache in caches.values() for pattern in cache.checks]
-        gate = self._gate(mode, patterns, output, f"push {output.attr}")
-        name = job_name("push", output.attr)
-        self.push_gates[output.attr] = gate
-        self.jobs_of[output.attr, Stage.PUSH] = name
+        mode: Gate = "all" if any(cache.gate == "all" for cache in caches) else "related"
+        patterns = [pattern for cache in caches for pattern in cache.checks]
+        gate = self._gate(mode, patterns, outputs, f"push {outputs[0].attr}")
+        name = job_name("push", outputs[0].attr)
+        for output in outputs:
+            self.push_gates[output.attr] = gate
+            self.jobs_of[output.attr, Stage.PUSH] = name
         return Task(
             name=name,
             action=Action.PUSH,
             stage=Stage.PUSH,
-            targets=(output.attr,),
-            needs=(*self._build_needs([output]), *gate),
-            store_paths=output.wanted_paths,
-            caches=tuple(caches),
+            targets=tuple(output.attr for output in outputs),
+            needs=(*self._build_needs(outputs), *gate),
+            store_paths=outputs[0].wanted_paths,
+            caches=names,
         )
 
     def _deploy(self, output: FlakeOutput) -> list[Task]:
         host = output.path[-1]
         settings = self.situation.config.hosts[host]
-        gate = self._gate(settings.gate, settings.checks, output, output.attr)
+        gate = self._gate(settings.gate, settings.checks, [output], output.attr)
         needs = (*self._build_needs([output]), *gate, *self._push_before(output, gate))
         tasks = []
         if settings.policy is Policy.MANUAL:

@@ -390,3 +390,14 @@ def test_a_class_without_a_handoff_cache_is_told() -> None:
     notes = plan(fleet(), settings, branch="feature", merge_request=True).plan.notes
     assert any("handoff.unprotected" in note for note in notes)
     assert not any("handoff" in note for note in plan(fleet(), settings).plan.notes)
+
+
+def test_two_names_of_one_derivation_are_pushed_once() -> None:
+    made = Fleet()
+    hello = made.drv("hello")
+    made.package("default", hello)
+    made.package("hello", hello)
+    planned = plan(made, {"caches": CACHES})
+    (push,) = [task for task in planned.tasks if task.action is Action.PUSH]
+    assert push.targets == ("packages.x86_64-linux.default", "packages.x86_64-linux.hello")
+    assert decision(planned, ".hello", Stage.PUSH).job == decision(planned, ".default", Stage.PUSH).job == push.name
