@@ -1,0 +1,1 @@
+"""Snapshots of whole child pipelines, one YAML file per situation."""
