@@ -41,7 +41,7 @@ def _schema(model: type[Any]) -> str:
 
 def _commands() -> str:
     lines = ["# Commands", "", "Results go to stdout, everything said to people to stderr.", ""]
-    context = click.Context(group, info_name="pipelinegen")
+    context = click.Context(group, info_name="pipelinegen", help_option_names=["-h", "--help"])
     for path, command, inner in _walk(context, group):
         lines += [f"## {' '.join(path)}", "", "```text", command.get_help(inner), "```", ""]
     return "\n".join(lines)
