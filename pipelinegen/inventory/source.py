@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ _KEPT_AT_ANOTHER_COMMIT = ("dir", "submodules", "shallow", "lfs", "exportIgnore"
 """Parts of a reference that say how to read a repository, not which commit of it."""
 
 _SHORT_REVISION = 7
+
+_NO_FLAKE = re.compile(r"find a flake|not part of a flake|is not a flake|No such file|does not exist|make it visible")
+"""What versions from 2.8 to 2.34 say where there is no flake.nix, or git does not know it."""
 
 
 def read_source(reference: str, *, cwd: Path, config: Config) -> FlakeSource:  # noqa: ARG001
@@ -179,6 +183,6 @@ def _unreadable(reference: str, lines: list[str]) -> FlakeError:
     text = plain("\n".join(lines))
     message = text[text.rfind("error:") :] if "error:" in text else text
     hint = None
-    if "flake.nix" in message or "is not a flake" in message:
+    if _NO_FLAKE.search(message):
         hint = "name a folder with a flake.nix; in a git repository, `git add` it: Nix sees no other files"
     return FlakeError("Nix cannot read the flake", where=reference, why=message.strip() or None, hint=hint)
