@@ -119,7 +119,34 @@ class Lab:
             return missing
         if not (self.base_image / "usr/bin/nix").exists():
             return f"there is no base image in {self.folder} (run ci/setup-lab)"
-        return None
+        return _cgroup_problem() or _cable_problem()
+
+
+def _cgroup_problem() -> str | None:
+    """Every machine's systemd needs a control group of its own; some containers have a read-only tree."""
+    made = False
+    for tree in ("systemd", "unified", "."):
+        top = Path("/sys/fs/cgroup", tree)
+        if not (top / "cgroup.procs").exists():
+            continue
+        probe = top / f"lab-probe-{os.getpid()}"
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            return f"control groups cannot be made here: {error.strerror}"
+        made = True
+    return None if made else "there are no control groups here"
+
+
+def _cable_problem() -> str | None:
+    """Every machine is connected by a pair of virtual network interfaces."""
+    name = f"lab{os.getpid()}"
+    probe = run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=False)
+    if probe.returncode != 0:
+        return f"network interfaces cannot be made here: {probe.stderr.strip()}"
+    run(["ip", "link", "delete", name], check=False)
+    return None
 
 
 def _missing(*tools: str) -> str | None:
