@@ -22,7 +22,7 @@ from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import FILE_NAME, CacheConfig, Config, LoadedConfig, WriterClass
-from pipelinegen.console import Console
+from pipelinegen.console import Console, plain
 from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
@@ -147,7 +147,7 @@ def _say_surroundings(
 ) -> None:
     """What may differ between a laptop and CI: the ref, the caches, the API."""
     ref = "a merge request" if env.merge_request else f"branch {env.branch}" if env.branch else f"tag {env.tag}"
-    console.say(f"planning for {ref}{'' if env.in_ci else ' as if it were pushed'} ({kind})")
+    console.say(f"planning for {plain(ref)}{'' if env.in_ci else ' as if it were pushed'} ({kind})")
     trusted = ", ".join(trusted_caches(config, kind)) or "none"
     console.say(f"trusted caches: {trusted}; GitLab's API: {'asked' if api else 'not asked'}")
     server, served = env.server_version, config.gitlab.version
