@@ -50,6 +50,7 @@ def test_the_list_of_commands_says_what_each_command_says(name: str) -> None:
     assert command.help.startswith(words[0]), "both say it with the same verb"
 
 
+@pytest.mark.processes
 def test_help_imports_neither_pydantic_nor_git() -> None:
     code = (
         "import sys\nfrom pipelinegen.cli import run_command_line\n"
@@ -143,6 +144,7 @@ def test_configuration_errors_are_all_shown(
     assert "exclud" in said
 
 
+@pytest.mark.processes  # click asks bash for its version
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_a_completion_script(
     shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
