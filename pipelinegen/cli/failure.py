@@ -68,7 +68,7 @@ def format_failure(error: PipelinegenError, console: Console) -> str:
 def _write_report() -> str:
     text = "\n".join(
         [
-            f"pipelinegen {__version__}, Python {platform.python_version()}, {platform.platform()}",
+            f"pipelinegen {__version__}, Python {platform.python_version()}, {sys.platform}",
             "",
             traceback.format_exc(),
         ]
