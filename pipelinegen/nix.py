@@ -284,7 +284,8 @@ def copy(
 def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
     """`nix flake check --no-build`; Nix's exit code."""
     command = ["nix", *FEATURES, "flake", "check", "--no-build", "--no-write-lock-file", reference]
-    return process.run(command, cwd=cwd, allowed="any", on_line=on_line, on_idle=on_idle).returncode
+    ran = process.run(command, cwd=cwd, env=_environment(), allowed="any", on_line=on_line, on_idle=on_idle)
+    return ran.returncode
 
 
 def evaluate(

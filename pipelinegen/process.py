@@ -246,8 +246,9 @@ class _Child:
                 start_new_session=True,
                 preexec_fn=prepare_child,  # noqa: PLW1509  # limits only; no threads are held at this point
             )
-        except OSError as error:
-            raise ToolError(f"cannot start {Path(argv[0]).name}", why=error.strerror, where=shown) from error
+        except (OSError, ValueError) as error:  # a NUL or a lone surrogate cannot be an argument
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ToolError(f"cannot start {Path(argv[0]).name}", why=why, where=shown) from error
         self._events: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=2000)
         self._stop = threading.Event()
         self._input_failure: BaseException | None = None

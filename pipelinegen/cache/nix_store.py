@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import quote
 
 from pipelinegen import nix, secret_files
 from pipelinegen.cache.model import Answers
@@ -75,7 +76,7 @@ class NixStoreCache:
         url = self.config.push_url or self.config.url
         if self.config.secret_key_file:
             key = secret_files.resolve(self.config.secret_key_file, purpose=f"signing key of cache {self.name}")
-            url += ("&" if "?" in url else "?") + f"secret-key={key}"
+            url += ("&" if "?" in url else "?") + f"secret-key={quote(str(key))}"
         try:
             nix.copy(list(paths), to=url, options=self._options(), on_line=self.on_line, on_idle=self.on_idle)
         except CommandError as error:

@@ -153,7 +153,7 @@ class LineReader:
         text = line[start + len(_PREFIX) :] if start >= 0 else self._begun + line
         self._begun = ""
         if text.endswith("}"):
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(json.JSONDecodeError, RecursionError):
                 return _read_record(json.loads(text), self._word)
         self._begun = text
         return None

@@ -109,6 +109,9 @@ class SimpleActivation:
         return self._undo(before, after, bad)
 
     def _undo(self, before: HostState, after: HostState, bad: _Bad) -> Applied:
+        if not bad.ended.began and bad.ended.exit_code == switch.LOCKED:
+            # Whatever the host runs by now, the other one made it so.
+            return bad.applied(DeployOutcome.LOCKED, "another switch is going on there; nothing was changed", after)
         if not bad.ended.began and (after.running, after.profile) == (before.running, before.profile):
             return bad.applied(DeployOutcome.FAILED, "the switch could not be started; nothing was changed", after)
         if bad.ended.exit_code == switch.LOCKED and after.running == before.running:

@@ -113,6 +113,9 @@ class _Outcome:
         # Anybody who can print can claim that something failed; it did where its outputs are absent.
         culprits = {path: why for path, why in said.items() if not _all_there(path)}
         items = [self._item(one, culprits) for one in self.unit.builds]
+        if any(item.status is Status.NOT_TRIED for item in items):
+            # Its wanted outputs are there, and another one that something here needs could not be made.
+            items = [self._failed(item.name, culprits[item.name]) if item.name in culprits else item for item in items]
         listed = {one.drv_path for one in self.unit.builds}
         items += [self._failed(path, why) for path, why in culprits.items() if path not in listed]
         return tuple(items)
@@ -259,4 +262,4 @@ def _tell(work: Work, unit: Unit, result: StepResult, console: Console, again: s
             for line in item.log:
                 console.foreign(line, "  | ")
             for line in reproduce.lines(work, unit, item.name, again):
-                console.write(f"  again: {line}\n")
+                console.foreign(line, "  again: ")

@@ -75,6 +75,7 @@ class BuildLog:
         self.builds: dict[str, Build] = {}
         self.fetched: list[str] = []
         self.errors: list[str] = []
+        self.warnings: list[str] = []
         self._console = console
         self._parser = nix_events.Parser()
         self._active: dict[int, Build] = {}
@@ -175,8 +176,9 @@ class BuildLog:
     def _message(self, level: int, text: str) -> None:
         if "--add-root" in text:
             return  # roots are set once it is known what was made
-        if level == 0:
-            self.errors.append(clean(text.split("\n", 1)[0].removeprefix("error: "), colour=False))
+        if level <= 1:
+            said = clean(text.split("\n", 1)[0].removeprefix("error: "), colour=False)
+            (self.errors if level == 0 else self.warnings).append(said)
         if level <= 1:
             for line in text.split("\n"):
                 self._console.foreign(line, "nix: ")

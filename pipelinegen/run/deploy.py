@@ -225,10 +225,21 @@ class _Deployment:
             with self._phase("copy", "Bringing the system to the host"):
                 transfer.transfer(self.target, self.host, self.system, self.console)
             with self._phase("switch", "Switching"):
-                applied = activation.apply(self.system, before)
+                applied = activation.apply(self.system, self._still(before))
         finally:
             transfer.release(self.target, self.console)
         return self._applied(applied)
+
+    def _still(self, before: HostState) -> HostState:
+        """What the host runs right before the switch: copying may take long, and the way back leads there."""
+        try:
+            now = preflight.read_state(self.target)
+        except (UnreachableError, CommandError) as error:
+            raise transfer.refused("the host cannot be asked what it runs", error) from error
+        if (now.running, now.profile) != (before.running, before.profile):
+            self.console.warn(f"{self.target.address} was given another system meanwhile: {now.running}")
+        self.before = now
+        return now
 
     def _applied(self, applied: Applied) -> DeployReport:
         outcome = applied.outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipelinegen import local_store, nix
@@ -10,11 +10,19 @@ from pipelinegen.cache.read import substitution
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.console import Console
-from pipelinegen.run import nix_events
+from pipelinegen.run import nix_events, trouble
 from pipelinegen.run.build_log import BuildLog
 
 
-def fetch(paths: Iterable[str], *, config: Config, kind: PipelineClass, console: Console, roots: Path) -> list[str]:
+def fetch(
+    paths: Iterable[str],
+    *,
+    config: Config,
+    kind: PipelineClass,
+    console: Console,
+    roots: Path,
+    on_trouble: Callable[[str], None] = lambda _: None,
+) -> list[str]:
     """Fetch what the local store lacks of `paths`, with closures; the ones that could not be had.
 
     Args:
@@ -22,6 +30,7 @@ def fetch(paths: Iterable[str], *, config: Config, kind: PipelineClass, console:
         config, kind: which caches are trusted.
         console: where to say what happens.
         roots: folder for links that keep them from the garbage collector.
+        on_trouble: takes what Nix said when some could not be had for a reason that may pass.
 
     Raises:
         CredentialsError: the credentials of a cache are missing.
@@ -35,6 +44,9 @@ def fetch(paths: Iterable[str], *, config: Config, kind: PipelineClass, console:
         missing = nix.substitute(
             absent, substitution(config, kind), options=nix_events.OPTIONS, on_line=log.line, on_idle=log.idle
         )
+        passing = trouble.passing([*log.errors, *log.warnings])
+        if missing and passing is not None:
+            on_trouble(passing)
     gone = set(missing)
     local_store.root_paths([path for path in wanted if path not in gone], roots / "fetched")
     return missing

@@ -119,7 +119,7 @@ class Parser:
             return Message(INFORMATION, line) if line.strip() else None
         try:
             record = json.loads(self._pending.removeprefix(_PREFIX))
-        except ValueError:
+        except (ValueError, RecursionError):
             if len(self._pending) > _PENDING_LIMIT:
                 self._pending = ""
             return None

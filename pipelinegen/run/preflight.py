@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelinegen import local_store
 from pipelinegen.config import HostConfig
-from pipelinegen.console import plain
+from pipelinegen.console import clean, plain
 from pipelinegen.errors import CommandError
 from pipelinegen.run.ssh import Target, UnreachableError
 from pipelinegen.values import Value
@@ -16,6 +16,8 @@ from pipelinegen.values import Value
 PROFILE = "/nix/var/nix/profiles/system"
 RUNTIME = "/run/pipelinegen"
 """On the host: our lock, and a folder per activation."""
+SYSTEM_LOCK = "/run/nixos/switch-to-configuration.lock"
+"""Held by every switch-to-configuration while it works."""
 
 _WHO = """\
 echo "uid=$(id -u)"
@@ -44,7 +46,7 @@ done
 _ROOM = f"""\
 df -Pk /nix/store | {{ read -r _; read -r _ _ _ free _; echo "free_kb=$free"; }}
 if command -v flock > /dev/null; then
-  for lock in /run/nixos/switch-to-configuration.lock {RUNTIME}/lock; do
+  for lock in {SYSTEM_LOCK} {RUNTIME}/lock; do
     if [ -e "$lock" ] && ! flock -n "$lock" true; then echo "locked=$lock"; fi
   done
 fi
@@ -210,15 +212,26 @@ def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
     Raises:
         UnreachableError, CommandError: it cannot be asked.
     """
-    return target.run(_INVALID.format(paths="\n".join(paths)), root=True, timeout=300).text.split()
+    asked = frozenset(paths)
+    said = target.run(_INVALID.format(paths="\n".join(paths)), root=True, timeout=300).text.split()
+    # They become arguments here: nothing that the host made up may be among them.
+    strange = next((word for word in said if word not in asked), None)
+    if strange is not None:
+        raise UnreachableError(
+            f"{target.login} does not answer what it was asked",
+            why=f"asked for store paths that are missing there, it says {strange[:100]!r}",
+            hint="a login shell there must print nothing by itself (.bashrc)",
+        )
+    return said
 
 
 def _records(text: str) -> dict[str, list[str]]:
+    """What a host said, harmless to print."""
     records: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         if equals:
-            records.setdefault(key, []).append(value)
+            records.setdefault(key, []).append(clean(value, colour=False))
     return records
 
 

@@ -50,9 +50,10 @@ def run_push(
     wanted = check_store_paths(paths)
     cache_config = _find_cache(cache_name, config)
     with rooted(()) as roots:
-        missing = fetch(wanted, config=config, kind=kind, console=console, roots=roots)
+        troubles: list[str] = []
+        missing = fetch(wanted, config=config, kind=kind, console=console, roots=roots, on_trouble=troubles.append)
         if missing:
-            result = _nowhere(cache_name, wanted, missing, console.clock() - started)
+            result = _nowhere(cache_name, wanted, missing, troubles, console.clock() - started)
         else:
             result = _push(
                 cache_name,
@@ -83,7 +84,7 @@ def check_store_paths(paths: Iterable[str]) -> list[str]:
     return wanted
 
 
-def _nowhere(cache_name: str, wanted: list[str], missing: list[str], seconds: float) -> StepResult:
+def _nowhere(cache_name: str, wanted: list[str], missing: list[str], troubles: list[str], seconds: float) -> StepResult:
     items = [
         ItemResult(name=path, status=Status.FAILED, message="no trusted cache has it, nor the local store")
         if path in missing
@@ -96,8 +97,10 @@ def _nowhere(cache_name: str, wanted: list[str], missing: list[str], seconds: fl
         seconds=seconds,
         items=tuple(items),
         message=f"{len(missing)} of {len(wanted)} paths are nowhere to be had",
-        why=missing[0],
+        why="\n".join([missing[0], *troubles]),
         hint="run the job that builds it again; caches delete what was not used for long",
+        # A cache that could not be asked may have it.
+        transient=bool(troubles),
     )
 
 

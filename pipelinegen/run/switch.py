@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelinegen.console import Console, clean
+from pipelinegen.console import Console, clean, plain
 from pipelinegen.errors import CommandError, InterruptedRunError
 from pipelinegen.run.heartbeat import Heartbeat, duration
-from pipelinegen.run.preflight import PROFILE, RUNTIME
+from pipelinegen.run.preflight import PROFILE, RUNTIME, SYSTEM_LOCK
 from pipelinegen.run.ssh import Target, UnreachableError
 
 TIMEOUT = 240.0
@@ -43,12 +43,17 @@ finish() {{
   exit 0
 }}
 exec 9> {RUNTIME}/lock
-if command -v flock > /dev/null && ! flock -n 9; then finish {LOCKED}; fi
-if [ -n "$profile" ] && ! nix-env --profile {PROFILE} --set "$profile" 9>&-; then finish 1; fi
+if command -v flock > /dev/null; then
+  if ! flock -n 9; then finish busy; fi
+  # Not only the pre-flight: the profile must stay as whoever switches now has set it.
+  if [ -e {SYSTEM_LOCK} ] && ! flock -n {SYSTEM_LOCK} true 9>&-; then finish busy; fi
+fi
+if [ -n "$profile" ] && ! nix-env --profile {PROFILE} --set "$profile" 9>&-; then finish unset; fi
 if [ "$action" = none ]; then finish 0; fi
 "$system/bin/switch-to-configuration" "$action" 9>&-
 finish $?
 """
+"""Ends with an exit code, or with a word of `_NOT_BEGUN` where nothing was changed."""
 
 _START = f"""\
 umask 077
@@ -73,6 +78,11 @@ if [ -e "$folder/status" ]; then state="done $(cat "$folder/status")"; fi
 printf '%s\\n' "$state"
 if [ -e "$folder/log" ]; then tail -c "+$offset" "$folder/log" | head -c {CHUNK}; fi
 """
+
+_NOT_BEGUN = {
+    "busy": (LOCKED, "another deployment or switch is going on there"),
+    "unset": (None, "the profile could not be set"),
+}
 
 _STOP = 'systemctl stop "$1"'
 _CLEAN_UP = f'rm -rf "{RUNTIME}/$1"'
@@ -151,7 +161,7 @@ class Switcher:
                 # It may have begun all the same: only the host can tell.
                 if following.late:
                     return Ended(None, why=error.why, unreachable=True)
-                following.lost(self._target, error)
+                following.lost(self._target, error.why)
                 self._sleep(2.0)
             except CommandError as error:
                 said = [clean(line, colour=False) for line in error.stderr_tail]
@@ -165,10 +175,12 @@ class Switcher:
             try:
                 offset = str(following.reader.offset)
                 output = self._target.run(_POLL, following.unit, offset, root=True, timeout=30).stdout
-            except UnreachableError as error:
+            except (UnreachableError, CommandError) as error:
+                # A switch may take away what we ask through (sudo, systemd's bus), for a while or for good.
+                why = error.why or "\n".join([error.message, *getattr(error, "stderr_tail", ())[-3:]])
                 if following.late:
-                    return following.ended(None, why=error.why, unreachable=True)
-                following.lost(self._target, error)
+                    return following.ended(None, why=plain(why), unreachable=True)
+                following.lost(self._target, why)
                 self._sleep(2.0)
                 continue
             state, more = following.take(output)
@@ -176,7 +188,7 @@ class Switcher:
                 continue
             if state.startswith("done "):
                 self._quietly(_CLEAN_UP, following.unit)
-                return following.ended(int(state.removeprefix("done ")))
+                return following.finished(state.removeprefix("done "))
             # A unit that was started a moment ago may not be there yet.
             gone = gone + 1 if state == "gone" else 0
             if gone >= 3:
@@ -211,11 +223,11 @@ class _Following:
         """Whether its time is up."""
         return self._console.clock() - self._started > self._timeout
 
-    def lost(self, target: Target, error: UnreachableError) -> None:
+    def lost(self, target: Target, why: str | None) -> None:
         """There is no connection just now."""
         if self._connected:
-            why = f" ({clean(error.why, colour=False)})" if error.why else ""
-            self._console.warn(f"no connection to {target.address}; the switch goes on there{why}")
+            because = f" ({clean(why, colour=False)})" if why else ""
+            self._console.warn(f"no connection to {target.address}; the switch goes on there{because}")
             self._heartbeat.spoke()
         self._connected = False
         self._heartbeat.tick()
@@ -232,6 +244,15 @@ class _Following:
             self._heartbeat.spoke()
         self._heartbeat.tick()
         return state, more
+
+    def finished(self, word: str) -> Ended:
+        """How it ended by its own word: an exit code, or one of `_NOT_BEGUN`."""
+        if word in _NOT_BEGUN:
+            code, why = _NOT_BEGUN[word]
+            return Ended(code, why=why, began=False, log=tuple(self._log))
+        if not word.isdecimal():
+            return self.ended(None, why="the host does not say how the switch ended; is /run full?")
+        return self.ended(int(word))
 
     def ended(self, exit_code: int | None, *, why: str | None = None, unreachable: bool = False) -> Ended:
         """How it ended, with its log."""

@@ -315,3 +315,8 @@ def test_afterwards_signals_do_what_they_did_before() -> None:
     with process.interruptible():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_an_argument_that_no_process_can_take_is_told() -> None:
+    with pytest.raises(ToolError, match="cannot start true"):
+        process.run(["true", "a\0b"])

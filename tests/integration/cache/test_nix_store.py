@@ -91,6 +91,14 @@ def test_what_was_pushed_is_held_and_what_was_not_is_not(paths: Paths, tmp_path:
     assert ask(made, paths.app, paths.lib, paths.other) == {paths.app: True, paths.lib: True, paths.other: False}
 
 
+def test_a_signing_key_may_lie_in_any_folder(paths: Paths, tmp_path: Path) -> None:
+    folder = tmp_path / "keys & more %20"
+    folder.mkdir()
+    made = cache(tmp_path / "cache", new_key(folder, "ci-1"))
+    made.push([paths.app])
+    assert ask(made, paths.app) == {paths.app: True}
+
+
 def test_a_path_whose_closure_has_a_hole_is_not_held(paths: Paths, tmp_path: Path) -> None:
     made = cache(tmp_path / "cache", new_key(tmp_path, "ci-1"))
     made.push([paths.app, paths.other])

@@ -57,6 +57,15 @@ in rec {
     builder = "/bin/sh";
     args = [ "-c" "echo out > $out; echo dev > $dev" ];
   };
+  # Builds as long as nobody has made a file beside the store.
+  once = derivation {
+    name = "once"; inherit salt;
+    system = builtins.currentSystem;
+    outputs = [ "out" "dev" ];
+    builder = "/bin/sh";
+    args = [ "-c" "[ ! -e $NIX_STORE.stop ] || exit 1; echo out > $out; echo dev > $dev" ];
+  };
+  usesDev = make "uses-dev" "echo $inputs > $out" [ once.dev ];
   eternal = make "eternal" "echo started; while :; do :; done" [ ];
   foreign = derivation {
     name = "foreign"; system = "riscv-nowhere"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];

@@ -210,3 +210,20 @@ def test_a_handover_that_fails_ends_the_job_though_all_was_made(
     drvs = store.instantiate("lib")
     with pytest.raises(StepFailedError, match="pushing to cache ours failed"):
         run(tmp_path, unit_of(*drvs.values()), console, config=config)
+
+
+def test_a_build_that_fails_for_an_output_that_only_others_need_is_no_success(
+    store: Store, tmp_path: Path, console: Console
+) -> None:
+    drvs = store.instantiate("once", "usesDev")
+    store.build(drvs["once"])
+    store.delete(store.output(drvs["once"], "dev"))
+    store_folder = Path(drvs["once"]).parent
+    store_folder.with_name(f"{store_folder.name}.stop").touch()
+    result = run(tmp_path, unit_of(*drvs.values()), console)
+    assert not result.ok
+    assert not store.valid(store.output(drvs["usesDev"]))
+    assert {item.name: item.status for item in result.items} == {
+        drvs["once"]: Status.FAILED,
+        drvs["usesDev"]: Status.NOT_TRIED,
+    }

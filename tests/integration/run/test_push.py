@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.cache.trust import PipelineClass
-from pipelinegen.config import Config
+from pipelinegen.config import CacheConfig, Config, WriterClass
 from pipelinegen.console import Console
-from pipelinegen.errors import CredentialsError, StepFailedError, UsageError
+from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
 from pipelinegen.run.push import run_push
 from pipelinegen.run.result import Reports, Status, StepResult
 from tests.integration.run.conftest import Caches, Store
@@ -87,6 +87,17 @@ def test_a_signature_that_readers_do_not_accept_fails_the_push(store: Store, cac
     with pytest.raises(StepFailedError, match="does not serve what was pushed") as raised:
         result.raise_if_failed()
     assert "secret_key_file" in (raised.value.hint or "")
+
+
+def test_a_path_that_a_cache_out_of_reach_may_have_is_worth_a_second_try(
+    store: Store, caches: Caches, console: Console
+) -> None:
+    lib = store.output(store.instantiate("lib")["lib"])
+    away = CacheConfig(url="http://127.0.0.1:1", writers=WriterClass.PROTECTED, public_key="away-1:" + "A" * 43 + "=")
+    config = caches.config.model_copy(update={"caches": {**caches.config.caches, "away": away}})
+    with pytest.raises(TransientError, match="1 of 1 paths are nowhere to be had") as raised:
+        push("public", lib, config=config, console=console).raise_if_failed()
+    assert "127.0.0.1:1" in (raised.value.why or "")
 
 
 def test_a_missing_key_is_told_before_anything_is_pushed(store: Store, caches: Caches, console: Console) -> None:

@@ -157,6 +157,7 @@ class TestSkippingEvaluation:
             change_set(()),
             change_set(head=None),
             change_set(("pipelinegen.toml",)),
+            change_set(("pyproject.toml",)),
             change_set(("sub/pipelinegen.toml", "docs/a")),
         ],
         ids=[
@@ -169,6 +170,7 @@ class TestSkippingEvaluation:
             "no file changed",
             "no commit",
             "our configuration",
+            "the file that may hold our configuration",
             "our configuration in a subfolder",
         ],
     )

@@ -92,6 +92,18 @@ def test_the_reproduce_line_can_be_pasted(attr: str, line: str) -> None:
     assert reproduce.lines(Work(flake="."), unit, "/d.drv", "again") == [line, "nix-store --realise /d.drv", "again"]
 
 
+@pytest.mark.parametrize(
+    ("name", "fragment"), [("a\\${b} c", '"a%24%7Bb%7D c"'), ("é\\n", '"%C3%A9%0A"'), ("\x1b[2J", '"%1B%5B2J"')]
+)
+def test_a_strange_name_is_written_as_the_command_line_takes_it(name: str, fragment: str) -> None:
+    assert reproduce.installable(".", f'packages.x86_64-linux."{name}"') == f".#packages.x86_64-linux.{fragment}"
+
+
+def test_a_name_that_no_installable_can_hold_gets_no_line_of_its_own() -> None:
+    unit = Unit(job="j", stage=Stage.BUILD, targets=('packages.x86_64-linux."a\\"b"',), builds=())
+    assert reproduce.lines(Work(flake="."), unit, "/d.drv", None) == ["nix-store --realise /d.drv"]
+
+
 # --- store paths
 
 
