@@ -70,7 +70,6 @@ class Generated:
     planned: Planned
     pipeline: Pipeline
     yaml: str
-    kind: PipelineClass
 
 
 def generate(request: Request, console: Console) -> Generated:
@@ -92,7 +91,7 @@ def generate(request: Request, console: Console) -> Generated:
     )
     for warning in warnings:
         console.warn(str(warning))
-    return Generated(planned, pipeline, yaml, surroundings.kind)
+    return Generated(planned, pipeline, yaml)
 
 
 def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings]:

@@ -80,11 +80,6 @@ def version() -> str:
     return match.group(1)
 
 
-def base_options() -> tuple[str, ...]:
-    """Options every `nix` command gets."""
-    return FEATURES
-
-
 def flake_metadata(
     reference: str, *, cwd: Path | None = None, on_line: Callable[[str], None] | None = None
 ) -> dict[str, Any]:

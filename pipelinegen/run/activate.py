@@ -6,7 +6,6 @@ host drives can take its place.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ SETTLE_TIMEOUT = 30.0
 """Seconds to wait at most until systemd has no more jobs."""
 
 _DROP_PROFILE = f"rm -f {PROFILE}"
-_FAILED_UNITS = re.compile(r"the following units failed:\s*(.+)")
 
 
 @dataclass(frozen=True)
@@ -228,14 +226,14 @@ def _good(ended: Ended, after: HostState) -> Applied:
 
 def _went_well(ended: Ended, before: HostState) -> bool:
     """Whether a switch did what it was to; units that had failed before do not count."""
-    return ended.exit_code == 0 or (ended.exit_code == switch.UNITS_FAILED and only_known(ended.log, before.failed))
+    return ended.exit_code == 0 or (
+        ended.exit_code == switch.UNITS_FAILED and only_known(ended.failed_units, before.failed)
+    )
 
 
-def only_known(log: Sequence[str], failed_before: Sequence[str]) -> bool:
+def only_known(named: Sequence[str], failed_before: Sequence[str]) -> bool:
     """Whether the switch named failed units, and none that had not failed before."""
-    lists = [match for line in log for match in _FAILED_UNITS.findall(line)]
-    named = {unit for names in lists for unit in re.split(r"[,\s]+", names.strip())}
-    return bool(named) and named <= set(failed_before)
+    return bool(named) and set(named) <= set(failed_before)
 
 
 def _why_bad(system: str, ended: Ended, after: HostState, newly_failed: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ into a broken one dies half-way.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections import deque
@@ -84,6 +85,8 @@ _NOT_BEGUN = {
     "unset": (None, "the profile could not be set"),
 }
 
+_FAILED_UNITS = re.compile(r"the following units failed:\s*(.+)")
+
 _STOP = 'systemctl stop "$1"'
 _CLEAN_UP = f'rm -rf "{RUNTIME}/$1"'
 
@@ -98,6 +101,7 @@ class Ended:
         unreachable: whether the host did not answer any more.
         began: false when it certainly did not begin.
         log: its last lines, cleaned.
+        failed_units: units that the switch said had failed, wherever in its log; sorted.
     """
 
     exit_code: int | None
@@ -105,6 +109,7 @@ class Ended:
     unreachable: bool = False
     began: bool = True
     log: tuple[str, ...] = ()
+    failed_units: tuple[str, ...] = ()
 
 
 class Switcher:
@@ -216,6 +221,7 @@ class _Following:
         self._timeout = timeout
         self._connected = True
         self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._failed_units: set[str] = set()
         self._heartbeat = Heartbeat(console, lambda: f"still switching ({duration(console.clock() - self._started)})")
 
     @property
@@ -240,6 +246,7 @@ class _Following:
         state, lines, more = self.reader.take(output)
         for line in lines:
             self._log.append(clean(line, colour=False))
+            self._failed_units.update(units_named(line))
             self._console.foreign(line, "  ")
             self._heartbeat.spoke()
         self._heartbeat.tick()
@@ -256,7 +263,17 @@ class _Following:
 
     def ended(self, exit_code: int | None, *, why: str | None = None, unreachable: bool = False) -> Ended:
         """How it ended, with its log."""
-        return Ended(exit_code, why=why, unreachable=unreachable, log=tuple(self._log))
+        named = tuple(sorted(self._failed_units))
+        return Ended(exit_code, why=why, unreachable=unreachable, log=tuple(self._log), failed_units=named)
+
+
+def units_named(line: str) -> list[str]:
+    """The units that a line of switch-to-configuration says have failed.
+
+    The status of each follows it, which can be longer than the lines that are kept.
+    """
+    match = _FAILED_UNITS.search(clean(line, colour=False))
+    return [unit for unit in re.split(r"[,\s]+", match[1].strip()) if unit] if match else []
 
 
 class LogReader:

@@ -271,7 +271,15 @@ def test_a_host_runs_a_system_when_it_runs_and_boots_it(running: str | None, pro
     ],
 )
 def test_units_that_failed_before_are_told_from_new_ones(line: str, tolerated: bool) -> None:
-    assert activate.only_known([line], ("a.service", "b.service")) is tolerated
+    assert activate.only_known(switch.units_named(line), ("a.service", "b.service")) is tolerated
+
+
+def test_failed_units_are_known_however_much_is_said_after_them() -> None:
+    following = switch._Following(Console(io.StringIO()), 240, "unit")
+    following.take(b"running\nthe following units failed: old.service\n" + b"status\n" * (switch.LOG_LINES + 1))
+    ended = following.finished("4")
+    assert ended.failed_units == ("old.service",)
+    assert len(ended.log) == switch.LOG_LINES
 
 
 def test_a_hosts_log_is_put_together_from_pieces() -> None:
