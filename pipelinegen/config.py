@@ -72,7 +72,13 @@ class Evaluation(Value):
         default="skip", description="what becomes of outputs marked broken, unsupported or unavailable"
     )
     timeout: int = Field(default=1800, gt=0, description="seconds one output may take to evaluate")
-    max_memory_mb: int = Field(default=8192, gt=0, description="memory ceiling of an evaluator, in MiB")
+    max_memory_mb: int = Field(default=4096, gt=0, description="memory ceiling of one evaluator, in MiB")
+    workers: int | None = Field(
+        default=None, gt=0, description="evaluators at once; by default one per core, as far as memory allows"
+    )
+    evaluator: Literal["nix", "nix-eval-jobs"] = Field(
+        default="nix", description="what evaluates: Nix itself, or nix-eval-jobs where it is installed"
+    )
 
 
 class Runner(Value):
@@ -83,6 +89,8 @@ class Runner(Value):
         default=(), description="requiredSystemFeatures it offers, such as kvm or big-parallel"
     )
     tags: tuple[str, ...] = Field(default=(), description="runner tags of the jobs")
+    count: int = Field(default=2, gt=0, description="how many such runners work at once; jobs are balanced for them")
+    builds: int = Field(default=1, gt=0, description="derivations that one job builds at once (Nix's max-jobs there)")
 
 
 class WriterClass(enum.StrEnum):
@@ -128,9 +136,14 @@ class CacheConfig(Value):
 class Handoff(Value):
     """How outputs travel between the jobs of one pipeline."""
 
-    mode: Literal["cache", "runner"] = Field(
+    mode: Literal["cache", "artifacts", "runner"] = Field(
         default="runner",
-        description="`cache`: build jobs push to a cache, later jobs fetch; `runner`: runners share a store",
+        description="`cache`: build jobs push to a cache, later jobs fetch; `artifacts`: they leave what no cache "
+        "has as job artifacts; `runner`: runners share a store",
+    )
+    derivations: Literal["export", "evaluate"] = Field(
+        default="export",
+        description="how jobs get derivations: from the export of the bootstrap job, or by evaluating the flake again",
     )
     protected: str | None = Field(default=None, description="name of the cache for pipelines of protected refs")
     unprotected: str | None = Field(default=None, description="name of the cache for all other pipelines")
@@ -192,9 +205,32 @@ class GitLab(Value):
     )
     max_jobs: int = Field(default=500, gt=0, description="jobs per pipeline that the plan allows")
     max_needs: int = Field(default=50, gt=1, description="`needs` per job that the server allows")
+    max_deployments: int = Field(default=500, gt=0, description="deployment jobs per pipeline that the server allows")
+    max_pipelines: int = Field(
+        default=5, gt=0, le=20, description="child pipelines that a plan may become when it does not fit one"
+    )
+    max_artifact_mb: int = Field(default=100, gt=0, description="MiB of one artifact archive that the server allows")
     timeout: Duration = Field(default="1 hour", description="time limit of build and test jobs")
     command: str = Field(default="pipelinegen", description="how jobs call pipelinegen")
     before_script: tuple[str, ...] = Field(default=(), description="lines run first in every job")
+
+
+class Packing(Value):
+    """How derivations are put together into jobs."""
+
+    job_seconds: float = Field(default=30, ge=0, description="what a job costs besides its builds, in seconds")
+    default_seconds: float = Field(
+        default=30, gt=0, description="what building a derivation takes of which no time was recorded, in seconds"
+    )
+    max_job_seconds: float = Field(
+        default=1800, gt=0, description="work that one job should hold at most, where it can be divided"
+    )
+    repeat: bool = Field(
+        default=True, description="let several jobs build what is cheaper to build again than to hand over"
+    )
+    record: bool = Field(
+        default=True, description="record build times for later pipelines, in a job of its own and GitLab's cache"
+    )
 
 
 class Config(Value):
@@ -216,6 +252,7 @@ class Config(Value):
     )
     caches: dict[str, CacheConfig] = Field(default_factory=dict, description="binary caches by name")
     handoff: Handoff = Handoff()
+    packing: Packing = Packing()
     hosts: dict[str, HostConfig] = Field(default_factory=dict, description="hosts that are deployed, by name")
     tests: tuple[TestConfig, ...] = Field(default=(), description="integration commands")
 
@@ -348,6 +385,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "runners": Runner,
         "caches": CacheConfig,
         "handoff": Handoff,
+        "packing": Packing,
         "hosts": HostConfig,
         "tests": TestConfig,
     }
