@@ -6,15 +6,21 @@ from caches.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipelinegen import attrpath
 from pipelinegen.cache.trust import handoff_cache
 from pipelinegen.config import CacheConfig, Config, HostConfig
 from pipelinegen.errors import ConfigError
+from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
 from pipelinegen.plan import rules, to_build
+from pipelinegen.plan.fit import fit
 from pipelinegen.plan.model import (
+    Attribute,
     Choice,
     Decision,
+    Evaluation,
     Failure,
     Plan,
     Planned,
@@ -22,23 +28,30 @@ from pipelinegen.plan.model import (
     PlannedOutput,
     Stage,
     Task,
+    Unit,
     Work,
 )
-from pipelinegen.plan.situation import Situation
-from pipelinegen.plan.tasks import FailedOutput, Judged, make_tasks
-from pipelinegen.plan.units import make_units
+from pipelinegen.plan.situation import ANY_SYSTEM, Situation
+from pipelinegen.plan.tasks import FailedOutput, Judged, Tasks
+from pipelinegen.plan.units import Units
 
 EXPORT_NAME = "derivations.export.gz"
 """Name of the exported derivations beside `work.json`."""
 
 
-def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -> Planned:
+NOTHING_RECORDED = History()
+
+
+def make_plan(
+    situation: Situation, *, load: to_build.Load, ask: to_build.Ask, history: History = NOTHING_RECORDED
+) -> Planned:
     """Decide everything for one push.
 
     Args:
         situation: what the rules look at; its availability covers the wanted paths of all outputs.
         load: reads derivations.
         ask: asks the trusted caches.
+        history: how long derivations took to build in earlier pipelines.
 
     Raises:
         ConfigError: the configuration names a host that the flake does not have.
@@ -49,9 +62,8 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
     judged = [_judge(output, situation) for output in inventory.outputs]
     made = [one.output for one in judged if one.made]
     found = to_build.find(_wanted(made), load, ask)
-    units = make_units(found, made)
     failed = _failed(inventory, judged)
-    tasks = make_tasks(situation, units, judged, failed)
+    units, tasks = fit(situation, found, judged, failed, history)
     plan = Plan(
         flake=situation.flake,
         base=situation.changes.base if situation.changes.base.rev or situation.changes.base.empty else None,
@@ -59,14 +71,16 @@ def make_plan(situation: Situation, *, load: to_build.Load, ask: to_build.Ask) -
         outputs=tuple(_planned_output(one, tasks.jobs_of, situation) for one in judged),
         removed=situation.changes.removed,
         failures=tuple(Failure(attr=failure.attr, message=failure.message) for failure in inventory.failures),
-        jobs=tuple(_planned_job(task) for task in tasks.tasks),
-        notes=_notes(situation),
+        jobs=_planned_jobs(tasks.tasks, units),
+        notes=(*_notes(situation), *_notes_on_units(units, situation)),
     )
+    evaluation = _evaluation(inventory, made) if situation.config.handoff.derivations == "evaluate" else None
     work = Work(
         flake=situation.flake,
-        units=units.units,
+        units=_with_readers(units, tasks),
         failures={one.job: Failure(attr=one.attr, message=one.message) for one in failed},
-        derivations=EXPORT_NAME if units.units else None,
+        derivations=EXPORT_NAME if units.units and evaluation is None else None,
+        evaluation=evaluation,
     )
     return Planned(plan=plan, work=work, tasks=tasks.tasks)
 
@@ -81,6 +95,23 @@ def _wanted(made: list[FlakeOutput]) -> dict[str, set[str]]:
     for output in made:
         wanted.setdefault(output.drv_path, set()).update(output.wanted)
     return wanted
+
+
+def _with_readers(units: Units, tasks: Tasks) -> tuple[Unit, ...]:
+    """The units, each knowing whether another job reads what it makes."""
+    taken = {name for task in tasks.tasks for name in task.takes}
+    return tuple(unit if unit.job in taken else unit.model_copy(update={"taken": False}) for unit in units.units)
+
+
+def _evaluation(inventory: Inventory, made: list[FlakeOutput]) -> Evaluation:
+    attributes = {
+        output.attr: Attribute(
+            path=output.path, suffix=output.drv_attr_path[len(output.path) :], drv_path=output.drv_path
+        )
+        for output in made
+    }
+    source = inventory.source
+    return Evaluation(rev=source.rev, nix_version=source.nix_version, attributes=attributes)
 
 
 def _failed(inventory: Inventory, judged: list[Judged]) -> list[FailedOutput]:
@@ -134,10 +165,25 @@ def _planned_output(one: Judged, jobs_of: dict[tuple[str, Stage], str], situatio
     )
 
 
-def _planned_job(task: Task) -> PlannedJob:
-    return PlannedJob(
-        name=task.name, stage=task.stage, targets=task.targets, needs=task.needs, derivations=task.derivations
-    )
+def _planned_jobs(tasks: Iterable[Task], units: Units) -> tuple[PlannedJob, ...]:
+    by_job = {unit.job: unit for unit in units.units}
+    jobs = []
+    for task in tasks:
+        unit = by_job.get(task.name)
+        jobs.append(
+            PlannedJob(
+                name=task.name,
+                stage=task.stage,
+                targets=task.targets,
+                serves=unit.serves if unit else (),
+                served=unit.served if unit else 0,
+                needs=task.needs,
+                derivations=task.derivations,
+                repeats=len(unit.repeats) if unit else 0,
+                seconds=round(unit.seconds, 1) if unit else 0.0,
+            )
+        )
+    return tuple(jobs)
 
 
 def _notes(situation: Situation) -> tuple[str, ...]:
@@ -161,6 +207,23 @@ def _notes(situation: Situation) -> tuple[str, ...]:
         names = ", ".join(path.rsplit("/", 1)[-1].split("-", 1)[-1].removesuffix(".drv") for path in built)
         notes.append(f"evaluation had to build {len(built)} derivations (import from derivation): {names}")
     return tuple(notes)
+
+
+def _notes_on_units(units: Units, situation: Situation) -> list[str]:
+    notes = []
+    if units.mixed:
+        notes.append(
+            f"gitlab.max_jobs = {situation.config.gitlab.max_jobs} leaves no room for a job per part: in "
+            f"{len(units.mixed)} jobs a failure holds up outputs that do not need what failed"
+        )
+    repeated = {drv for unit in units.units for drv in unit.repeats}
+    if repeated:
+        notes.append(
+            f"{len(repeated)} derivations are built by several jobs each: that is cheaper than handing them over"
+        )
+    nowhere = sorted({unit.system for unit in units.units if situation.runner(unit.system, ()) is None} - {ANY_SYSTEM})
+    notes += [f"no runner is configured for {system}, which something that is wanted needs" for system in nowhere]
+    return notes
 
 
 def _open_gates(situation: Situation) -> list[str]:

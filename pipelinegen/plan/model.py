@@ -66,14 +66,24 @@ class Failure(Value):
 class PlannedJob(Value):
     """A job of the child pipeline, before it is put into GitLab's words.
 
-    `derivations` counts the derivations that it is to build.
+    Attributes:
+        targets: attribute paths that it finishes, pushes or deploys.
+        serves: build and test jobs: attribute paths that need something of it; of many, a few.
+        served: how many targets need something of it.
+        derivations: how many it is to build.
+        repeats: how many of them other jobs build, too, because that is cheaper than handing them over.
+        seconds: estimate of what its builds take.
     """
 
     name: str
     stage: Stage
     targets: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    served: int = 0
     needs: tuple[str, ...] = ()
     derivations: int = 0
+    repeats: int = 0
+    seconds: float = 0.0
 
 
 class Plan(Value):
@@ -110,25 +120,57 @@ class Unit(Value):
     Attributes:
         job: name of the job.
         stage: build or test.
-        targets: attribute paths that it serves, sorted.
+        targets: attribute paths that it finishes (whose derivation it builds), sorted.
+        serves: attribute paths that need something of it, sorted: enough of them that all it builds is needed.
+        served: how many targets need something of it.
         builds: what it realises, dependencies first; exactly the output names that somebody uses.
+        repeats: derivations that other units build, too, because that is cheaper than handing them over.
         fetch: output paths made elsewhere that it needs, fetched by name before anything is built
             (a derivation with `allowSubstitutes = false` would else be built again).
         needs: names of the jobs that make what it fetches.
+        taken: whether another job of the pipeline reads what it makes.
         system: where it builds; features: what the machine must offer.
+        seconds: estimate of what its builds take.
         timeout, max_silent: seconds, the largest its targets ask for.
     """
 
     job: str
     stage: Stage
     targets: tuple[str, ...]
+    serves: tuple[str, ...] = ()
+    served: int = 0
     builds: tuple[Realise, ...]
+    repeats: tuple[str, ...] = ()
     fetch: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    taken: bool = True
     system: str = ""
     features: tuple[str, ...] = ()
+    seconds: float = 0.0
     timeout: int | None = None
     max_silent: int | None = None
+
+
+class Attribute(Value):
+    """An output of the flake: the attribute, where its derivation is below it, and that derivation."""
+
+    path: tuple[str, ...]
+    suffix: tuple[str, ...] = ()
+    drv_path: str
+
+
+class Evaluation(Value):
+    """What was evaluated, for jobs that do it again.
+
+    Attributes:
+        rev: the commit; null for a tree with uncommitted changes, or without git.
+        nix_version: of the Nix that evaluated.
+        attributes: the outputs that units serve, by name.
+    """
+
+    rev: str | None = None
+    nix_version: str = ""
+    attributes: dict[str, Attribute] = Field(default_factory=dict)
 
 
 class Work(Value):
@@ -137,7 +179,8 @@ class Work(Value):
     Attributes:
         units: the build and test jobs' work.
         failures: job name → the output that failed to evaluate and Nix's message.
-        derivations: name of the export beside this file; null when nothing is built.
+        derivations: name of the export beside this file; null when nothing is built, or jobs evaluate.
+        evaluation: how jobs come by derivations without an export; null where there is one.
     """
 
     format_version: str = FORMAT_VERSION
@@ -145,6 +188,11 @@ class Work(Value):
     units: tuple[Unit, ...] = ()
     failures: dict[str, Failure] = Field(default_factory=dict)
     derivations: str | None = None
+    evaluation: Evaluation | None = None
+
+
+RECORD_JOB = "record build times"
+"""The name of the job that does `Action.RECORD`. It is in the push stage, and no push."""
 
 
 class Action(enum.StrEnum):
@@ -159,6 +207,7 @@ class Action(enum.StrEnum):
     PUSH = "push"
     APPROVE = "approve"
     DEPLOY = "deploy"
+    RECORD = "record"
     SUMMARY = "summary"
 
 
@@ -171,6 +220,7 @@ class Task(Value):
         derivations: how many derivations it is to build.
         system, features: what its runner must offer; system "" means any.
         timeout: seconds its targets ask for; null means the configured time.
+        takes: those of `needs` whose outputs it reads.
         needs_handoff: whether it reads the folder that `generate` wrote.
         store_paths: push: what is pushed; deploy: the system.
         caches: push: names of the caches.
@@ -187,6 +237,7 @@ class Task(Value):
     system: str = ""
     features: tuple[str, ...] = ()
     timeout: int | None = None
+    takes: tuple[str, ...] = ()
     needs_handoff: bool = False
     store_paths: tuple[str, ...] = ()
     caches: tuple[str, ...] = ()

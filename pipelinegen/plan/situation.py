@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
@@ -60,7 +61,7 @@ class Situation:
 
     def runner(self, system: str, features: tuple[str, ...]) -> Runner | None:
         """The first configured runner that can build this."""
-        return find_runner(self.config, system, features)
+        return find_runner(self.config.runners, system, features)
 
     def available(self, output: FlakeOutput) -> dict[str, bool | None]:
         """Cache name → whether it holds all wanted outputs (null: it could not say, or paths are unknown)."""
@@ -102,9 +103,9 @@ def _all(answers: object) -> bool | None:
     return None if any(value is None for value in values) else True
 
 
-def find_runner(config: Config, system: str, features: tuple[str, ...]) -> Runner | None:
+def find_runner(runners: Sequence[Runner], system: str, features: tuple[str, ...]) -> Runner | None:
     """The first configured runner of this system that offers all features; downloads have any system."""
-    for runner in config.runners:
+    for runner in runners:
         if system in {runner.system, ANY_SYSTEM} and set(features) <= set(runner.features):
             return runner
     return None

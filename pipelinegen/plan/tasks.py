@@ -10,10 +10,13 @@ from pipelinegen.config import Gate, Policy
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.job_names import job_name
-from pipelinegen.plan.model import Action, Choice, Stage, Task, Unit
+from pipelinegen.plan.model import RECORD_JOB, Action, Choice, Stage, Task, Unit
 from pipelinegen.plan.rules import Verdict, missing_in
 from pipelinegen.plan.situation import Situation
 from pipelinegen.plan.units import Units
+
+PUSHED_AT_ONCE = 200
+"""Outputs whose paths one job takes in its command line: far below what a line may hold."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,38 @@ class Judged:
         return self.runs(Stage.BUILD) or self.runs(Stage.TEST)
 
 
-def make_tasks(situation: Situation, units: Units, judged: Sequence[Judged], failed: Iterable[FailedOutput]) -> Tasks:
-    """All tasks of one pipeline."""
-    maker = _Maker(situation, units, judged, tuple(failed))
+def make_tasks(
+    situation: Situation,
+    units: Units,
+    judged: Sequence[Judged],
+    failed: Iterable[FailedOutput],
+    *,
+    few: bool = False,
+) -> Tasks:
+    """All tasks of one pipeline.
+
+    Args:
+        few: push many outputs by one job where they come from the same jobs and go to the same caches.
+    """
+    maker = _Maker(situation, units, judged, tuple(failed), few=few)
     return maker.make()
 
 
 class _Maker:
     def __init__(
-        self, situation: Situation, units: Units, judged: Sequence[Judged], failed: tuple[FailedOutput, ...]
+        self,
+        situation: Situation,
+        units: Units,
+        judged: Sequence[Judged],
+        failed: tuple[FailedOutput, ...],
+        *,
+        few: bool,
     ) -> None:
         self.situation = situation
         self.units = units
         self.judged = judged
         self.failed = failed
+        self.few = few
         self.jobs_of: dict[tuple[str, Stage], str] = {}
         self.gates: dict[str, Task] = {}
         self.push_gates: dict[str, tuple[str, ...]] = {}
@@ -96,10 +117,10 @@ class _Maker:
             | {task.name for task in failures}
         )
         self.commands = {task.subject: task for task in commands}
-        pushes = [self._push(outputs, caches) for (_, caches), outputs in self._to_push().items()]
+        pushes = [self._push(outputs, caches) for caches, outputs in self._to_push()]
         deploys = [task for output in self._running(Stage.DEPLOY) for task in self._deploy(output)]
         gates = [self.gates[name] for name in sorted(self.gates)]
-        tasks = [*failures, *units, *commands, *gates, *pushes, *deploys]
+        tasks = [*failures, *units, *commands, *gates, *pushes, *self._record(units), *deploys]
         if not _some_job_ends_by_itself(tasks):
             tasks.append(self._summary(tasks))
         return Tasks(tuple(tasks), self.jobs_of)
@@ -174,12 +195,20 @@ class _Maker:
         }
         return sorted(tests | failures | commands)
 
-    def _to_push(self) -> dict[tuple[tuple[str, ...], tuple[str, ...]], list[FlakeOutput]]:
-        """Store paths and the caches that miss them → the outputs that have them: one job for two names."""
+    def _to_push(self) -> list[tuple[tuple[str, ...], list[FlakeOutput]]]:
+        """For each push job: the caches that miss something, and the outputs that it pushes to them.
+
+        One job for two names of the same paths; with `few`, one for all that the same jobs make.
+        """
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[FlakeOutput]] = {}
         for output in self._running(Stage.PUSH):
-            groups.setdefault((output.wanted_paths, missing_in(output, self.situation)), []).append(output)
-        return groups
+            what = tuple(self._build_needs([output])) if self.few else output.wanted_paths
+            groups.setdefault((what, missing_in(output, self.situation)), []).append(output)
+        return [
+            (caches, outputs[start : start + PUSHED_AT_ONCE])
+            for (_, caches), outputs in groups.items()
+            for start in range(0, len(outputs), PUSHED_AT_ONCE)
+        ]
 
     def _push(self, outputs: list[FlakeOutput], names: tuple[str, ...]) -> Task:
         caches = [self.situation.config.caches[name] for name in names]
@@ -187,7 +216,9 @@ class _Maker:
         mode: Gate = "all" if any(cache.gate == "all" for cache in caches) else "related"
         patterns = [pattern for cache in caches for pattern in cache.checks]
         gate = self._gate(mode, patterns, outputs, f"push {outputs[0].attr}")
-        name = job_name("push", outputs[0].attr)
+        paths = tuple(dict.fromkeys(path for output in outputs for path in output.wanted_paths))
+        more = f" (+{len(outputs) - 1})" if len(paths) > len(outputs[0].wanted_paths) else ""
+        name = job_name("push", outputs[0].attr + more)
         for output in outputs:
             self.push_gates[output.attr] = gate
             self.jobs_of[output.attr, Stage.PUSH] = name
@@ -197,7 +228,8 @@ class _Maker:
             stage=Stage.PUSH,
             targets=tuple(output.attr for output in outputs),
             needs=(*self._build_needs(outputs), *gate),
-            store_paths=outputs[0].wanted_paths,
+            takes=tuple(self._build_needs(outputs)),
+            store_paths=paths,
             caches=names,
         )
 
@@ -229,6 +261,7 @@ class _Maker:
                 stage=Stage.DEPLOY,
                 targets=(output.attr,),
                 needs=needs,
+                takes=tuple(self._build_needs([output])),
                 store_paths=output.wanted_paths,
                 subject=host,
             )
@@ -247,6 +280,17 @@ class _Maker:
 
     def _waits(self, gate: tuple[str, ...]) -> set[str]:
         return {need for name in gate for need in self.gates[name].needs}
+
+    def _record(self, units: list[Task]) -> list[Task]:
+        """The job that keeps build times for later pipelines; nothing waits for it.
+
+        It waits for all builds and tests, more than a job can need: the stage it is in does that.
+        """
+        config = self.situation.config
+        # It would download what all of them uploaded, and with it every output.
+        if not units or not config.packing.record or config.handoff.mode == "artifacts":
+            return []
+        return [Task(name=RECORD_JOB, action=Action.RECORD, stage=Stage.PUSH)]
 
     def _summary(self, tasks: list[Task]) -> Task:
         """GitLab refuses a pipeline without an automatic job, and this one says why there is no other."""
@@ -313,6 +357,7 @@ def _unit_task(unit: Unit) -> Task:
         stage=unit.stage,
         targets=unit.targets,
         needs=unit.needs,
+        takes=unit.needs,
         derivations=len(unit.builds),
         system=unit.system,
         features=unit.features,

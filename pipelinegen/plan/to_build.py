@@ -17,7 +17,7 @@ Load = Callable[[Iterable[str]], Mapping[str, Derivation]]
 """Reads derivations by path."""
 
 Ask = Callable[[Iterable[str]], Availability]
-"""Asks the trusted caches for store paths; returns all that is known so far."""
+"""Asks the trusted caches for store paths; what they said of these."""
 
 
 @dataclass
@@ -58,7 +58,8 @@ def find(targets: Mapping[str, Collection[str]], load: Load, ask: Ask) -> ToBuil
 
 
 def _missing(fresh: Mapping[str, set[str]], result: ToBuild, ask: Ask) -> list[str]:
-    paths = {drv: [result.graph[drv].outputs.get(name) for name in sorted(outputs)] for drv, outputs in fresh.items()}
+    graph = result.graph
+    paths = {drv: [graph[drv].outputs.get(name) for name in sorted(outputs)] for drv, outputs in fresh.items()}
     availability = ask([path for some in paths.values() for path in some if path is not None])
     missing = [
         drv for drv, some in paths.items() if any(path is None or availability.where(path) is None for path in some)

@@ -7,7 +7,7 @@ import difflib
 from pipelinegen.characters import inert
 from pipelinegen.console import plain
 from pipelinegen.errors import UsageError
-from pipelinegen.plan.model import FORMAT_VERSION, Failure, Plan, PlannedJob, PlannedOutput
+from pipelinegen.plan.model import FORMAT_VERSION, Failure, Plan, PlannedJob, PlannedOutput, Stage
 from pipelinegen.report.text import MARKS, Style
 from pipelinegen.values import Value
 
@@ -36,7 +36,7 @@ def explain(plan: Plan, target: str) -> Explanation:
         UsageError: nothing has that name; close matches are offered.
     """
     job = next((job for job in plan.jobs if job.name == target), None)
-    wanted = set(job.targets) if job else set()
+    wanted = {*job.targets, *job.serves} if job else set()
     outputs = tuple(
         output
         for output in plan.outputs
@@ -57,8 +57,21 @@ def explain(plan: Plan, target: str) -> Explanation:
             f"there is no output or job {target!r}",
             hint=f"did you mean {' or '.join(close)}?" if close else "pipelinegen preview --all lists everything",
         )
-    jobs = (job,) if job else tuple(one for one in plan.jobs if names & set(one.targets))
+    jobs = (job,) if job else _jobs_for(plan, names)
     return Explanation(target=target, outputs=outputs, failures=failures, jobs=jobs)
+
+
+def _jobs_for(plan: Plan, names: set[str]) -> tuple[PlannedJob, ...]:
+    """The jobs that finish, push or deploy these outputs, and those that build something for them."""
+    by_name = {job.name: job for job in plan.jobs}
+    found = {job.name for job in plan.jobs if names & set(job.targets)}
+    todo = [name for name in found if by_name[name].stage in _MAKING]
+    while todo:
+        for need in by_name[todo.pop()].needs:
+            if need not in found:
+                found.add(need)
+                todo.append(need)
+    return tuple(job for job in plan.jobs if job.name in found)
 
 
 def explain_text(explanation: Explanation, style: Style) -> str:
@@ -80,9 +93,17 @@ def explain_text(explanation: Explanation, style: Style) -> str:
         lines += [f"  {line}" for line in plain(failure.message).split("\n")]
     for job in explanation.jobs:
         lines.append(f"job {style(plain(job.name), 'bold')} (stage {job.stage}, {job.derivations} derivations)")
-        lines += [f"  serves  {plain(target)}" for target in job.targets]
+        lines += [f"  makes   {plain(target)}" for target in job.targets]
+        others = [target for target in job.serves if target not in job.targets]
+        lines += [f"  serves  {plain(target)}" for target in others]
+        if job.served > len(others) + len(job.targets):
+            lines.append(f"  serves  {job.served} targets in all")
+        if job.repeats:
+            lines.append(f"  repeats {job.repeats} derivations that other jobs build, too: handing over costs more")
         lines += [f"  needs   {plain(need)}" for need in job.needs]
     return "\n".join(lines) + "\n"
 
+
+_MAKING = (Stage.BUILD, Stage.TEST)
 
 _HELD = {True: "holds it", False: "does not hold it", None: "could not say"}

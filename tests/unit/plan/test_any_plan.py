@@ -91,6 +91,38 @@ def test_any_push_gives_a_sound_pipeline_with_the_jobs_of_the_plan(
             assert push["branch"] == "main"
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(pushes())
+def test_with_artifacts_every_job_takes_all_that_it_reads(
+    case: tuple[Fleet, configuration.Config, dict[str, Any]],
+) -> None:
+    fleet, config, push = case
+    config = config.model_copy(update={"handoff": configuration.Handoff(mode="artifacts")})
+    planned = plan_recording(fleet.recording(), config=config, **push)
+    makers: dict[str, set[str]] = {}
+    for unit in planned.work.units:
+        for one in unit.builds:
+            for path in _paths(fleet, one.drv_path):
+                makers.setdefault(path, set()).add(unit.job)
+    pipeline = compile_pipeline(planned, config, Surroundings())
+    takes = {
+        job.name: {need.job for need in job.needs or () if need.artifacts and need.pipeline is None}
+        for job in pipeline.jobs
+    }
+    reads = {unit.job: unit.fetch for unit in planned.work.units}
+    reads |= {task.name: task.store_paths for task in planned.tasks if task.action in {Action.PUSH, Action.DEPLOY}}
+    for job, paths in reads.items():
+        made = [makers[path] for path in paths if path in makers]
+        assert all(takes[job] & some for some in made)
+        assert takes[job] <= set().union(*made)
+    for unit in planned.work.units:
+        assert unit.taken is any(unit.job in jobs for jobs in takes.values())
+
+
+def _paths(fleet: Fleet, drv_path: str) -> list[str]:
+    return [path for path in fleet.graph[drv_path].outputs.values() if path]
+
+
 @settings(deadline=None)
 @given(NAMES)
 def test_any_attribute_name_arrives_in_the_job_command_as_it_was(name: str) -> None:
@@ -98,8 +130,9 @@ def test_any_attribute_name_arrives_in_the_job_command_as_it_was(name: str) -> N
     fleet.package(name, fleet.drv("d"))
     planned = plan_recording(fleet.recording())
     pipeline = compile_pipeline(planned, configuration.Config(), Surroundings())
-    (job,) = from_yaml(to_yaml(pipeline)).jobs
-    words = shlex.split(job.script[0])
     unit = planned.work.units[0]
+    job = from_yaml(to_yaml(pipeline)).job(unit.job)
+    assert job is not None
+    words = shlex.split(job.script[0])
     assert unit.targets == (attrpath.show(("packages", "x86_64-linux", name)),)
     assert f"build {words[-1]}" == unit.job
