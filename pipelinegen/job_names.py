@@ -34,6 +34,9 @@ GROUPED = re.compile(r"(?:[\x08\s:]+(?:\[.*\]|\d+[\s:/\\]+\d+)){1,3}\s*\Z", re.A
 GROUP_NAME = re.compile(r"[a-zA-Z0-9_${}. -](?:[a-zA-Z0-9_/${}. -]*[a-zA-Z0-9_${}. -])?")
 """An environment or resource group (`Gitlab::Regex.environment_name_regex`)."""
 
+OUTPUTS = ".pipelinegen-outputs"
+"""Folder below which jobs leave outputs for each other, where those travel as artifacts: `pipeline ID/slug of job`."""
+
 _HASH_LENGTH = 10
 _HASHED = re.compile(rf"(?:^|[~-])[0-9a-f]{{{_HASH_LENGTH}}}\Z")
 

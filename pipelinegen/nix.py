@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,17 @@ FEATURES = ("--extra-experimental-features", "nix-command flakes")
 ARGUMENT_BYTES = 100_000
 """Store paths per command line: far below Linux's 128 KiB for one argument and 2 MiB for all."""
 
+EVALUATOR_GRACE_SECONDS = 0.25
+"""Nix looks for signals when it builds or fetches, which it should end properly, but never while it evaluates."""
+
 _HINT = "install Nix, or use the CI image, which has it"
+
+
+_FORGET = (
+    *("--option", "narinfo-cache-negative-ttl", "0"),
+    *("--option", "narinfo-cache-positive-ttl", "0"),
+)
+"""What a cache said earlier does not count: it may hold a path since, or may have deleted it."""
 
 
 class Substitution(Value):
@@ -44,8 +55,7 @@ class Substitution(Value):
             *("--option", "substituters", " ".join(self.substituters)),
             *("--option", "trusted-public-keys", " ".join(self.public_keys)),
             *("--option", "require-sigs", "true"),
-            *("--option", "narinfo-cache-negative-ttl", "0"),
-            *("--option", "narinfo-cache-positive-ttl", "0"),
+            *_FORGET,
         ]
         if self.netrc_file is not None:
             options += ["--option", "netrc-file", str(self.netrc_file)]
@@ -225,8 +235,7 @@ def _run_with_cache(command: Sequence[str | Path], **options: Any) -> process.Co
 
 
 _ASK_AFRESH = (
-    *("--option", "narinfo-cache-negative-ttl", "0"),
-    *("--option", "narinfo-cache-positive-ttl", "0"),
+    *_FORGET,
     *("--option", "download-attempts", "2"),
     *("--option", "connect-timeout", "15"),
 )
@@ -261,19 +270,27 @@ def copy(
     on_idle: Callable[[], None] | None = None,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Copy the closures of `paths` to another store.
+    """Copy the closures of `paths` to another store, but for what it holds now.
 
     Raises:
         CommandError: not everything arrived.
     """
     extra = ["--substitute-on-destination"] if substitute_on_destination else []
-    for chunk in argument_chunks(paths):
-        _run_with_cache(
-            ["nix", *FEATURES, "copy", *extra, *options, "--to", to, *chunk],
-            on_line=on_line,
-            on_idle=on_idle,
-            env=env,
-        )
+    # A memory of its own: what the destination held earlier it may have deleted, but what is being copied there
+    # must be believed at once, though it may deny it for a while. Nix refuses to copy what refers to other things.
+    with tempfile.TemporaryDirectory(prefix="pipelinegen-copy-") as memory:
+        afresh = {**(env if env is not None else process.environment()), **dict.fromkeys(_MEMORY, memory)}
+        for chunk in argument_chunks(paths):
+            _run_with_cache(
+                ["nix", *FEATURES, "copy", *extra, *options, "--to", to, *chunk],
+                on_line=on_line,
+                on_idle=on_idle,
+                env=afresh,
+            )
+
+
+_MEMORY = ("XDG_CACHE_HOME", "NIX_CACHE_HOME")
+"""Where Nix keeps what caches said; the second one wins, from Nix 2.25 on."""
 
 
 def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
@@ -314,7 +331,56 @@ def evaluate(
     # The collector that Nix links (Boehm's) reads its limit, in bytes, from the environment.
     environment = _environment({"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)})
     return process.run(
-        command, env=environment, stdin=expression.encode(), allowed="any", on_line=on_line, on_idle=on_idle
+        command,
+        env=environment,
+        stdin=expression.encode(),
+        allowed="any",
+        on_line=on_line,
+        on_idle=on_idle,
+        grace=EVALUATOR_GRACE_SECONDS,
+    ).returncode
+
+
+def eval_jobs(
+    expression: str,
+    *,
+    workers: int,
+    pure: bool,
+    allow_import_from_derivation: bool,
+    max_memory_mb: int,
+    on_stdout: Callable[[bytes], None],
+    on_line: Callable[[str], None],
+    on_idle: Callable[[], None],
+) -> int:
+    """`nix-eval-jobs`: evaluate the attributes of an expression and write their derivations to the store.
+
+    Args:
+        expression: fits a command line.
+        workers: processes at once.
+        pure: see nothing but what is locked by a hash.
+        max_memory_mb: a worker that needs more is replaced.
+        on_stdout: takes its JSON lines, in chunks.
+        on_line: takes the lines of Nix's `internal-json` log format.
+        on_idle: see `process.run`.
+
+    Returns:
+        The exit code; not 0 when it did not come to its end.
+    """
+    command = [
+        *("nix-eval-jobs", "--extra-experimental-features", "nix-command flakes", "--log-format", "internal-json"),
+        *("--workers", str(workers), "--max-memory-size", str(max_memory_mb), "--meta"),
+        *(["--option", "pure-eval", "true"] if pure else ["--impure"]),
+        *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower()),
+        *("--expr", expression),
+    ]
+    return process.run(
+        command,
+        env=_environment(),
+        allowed="any",
+        on_stdout=on_stdout,
+        on_line=on_line,
+        on_idle=on_idle,
+        grace=EVALUATOR_GRACE_SECONDS,
     ).returncode
 
 

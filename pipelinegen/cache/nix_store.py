@@ -85,23 +85,33 @@ class NixStoreCache:
     def wait_until_visible(self, paths: Sequence[str], *, timeout: float, interval: float = 1.0) -> None:
         """Ask again until every path (with its closure and signatures) can be fetched.
 
+        Caches that several servers serve, or that a proxy stands before, deny for a while what they were
+        just given.
+
         Raises:
             StepFailedError: after `timeout` seconds some still cannot; they are named.
+            TransientError: the cache could not say, for a reason that may pass.
         """
         deadline = time.monotonic() + timeout
+        missing = list(paths)
         while True:
-            answers, trouble = self.query(paths)
+            answers, trouble = self.query(missing)
             missing = sorted(path for path, answer in answers.items() if not answer)
             if not missing:
                 return
             if time.monotonic() > deadline:
+                if trouble is not None and any(mark in trouble for mark in _PASSING):
+                    raise TransientError(
+                        f"cache {self.name} does not say whether it has what was pushed to it", why=trouble
+                    )
                 raise StepFailedError(
                     f"cache {self.name} does not serve what was pushed to it",
                     where="\n".join(missing[:10]),
                     why=trouble or "absent, incomplete, or not signed by the configured public_key",
                     hint="the public_key must belong to the secret_key_file that signs",
                 )
-            time.sleep(interval)
+            # One last time when the time is up.
+            time.sleep(min(interval, max(deadline - time.monotonic(), 0.05)))
             interval = min(interval * 2, 15.0)
 
     def substituter(self) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from pipelinegen import nix, secret_files
 from pipelinegen.cache.model import Answers, Availability
 from pipelinegen.cache.nix_store import NixStoreCache
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, publish_caches, trusted_caches
-from pipelinegen.config import CacheConfig, Config
+from pipelinegen.config import CacheConfig, Config, WriterClass
 from pipelinegen.errors import CredentialsError
 
 
@@ -39,26 +42,25 @@ class CacheReader:
         self._trouble = dict.fromkeys(self._backends, "it was not asked (--offline)") if offline else {}
 
     def ask(self, paths: Iterable[str]) -> Availability:
-        """Ask the trusted caches, each only for what no earlier one holds; everything known so far."""
-        left = list(dict.fromkeys(paths))
+        """Ask the trusted caches, each only for what no earlier one holds; what is known of these paths."""
+        wanted = list(dict.fromkeys(paths))
+        left = wanted
         for name in self._trusted:
             left = self._ask_one(name, left)
-        return self.known()
+        return self._known(wanted)
 
     def ask_all(self, paths: Iterable[str]) -> Availability:
         """Ask every cache for every path."""
         wanted = list(dict.fromkeys(paths))
         for name in self._backends:
             self._ask_one(name, wanted)
-        return self.known()
+        return self._known(wanted)
 
-    def known(self) -> Availability:
-        """All answers so far."""
-        return Availability(
-            caches={name: dict(answers) for name, answers in self._answers.items()},
-            trusted=self._trusted,
-            trouble=dict(self._trouble),
-        )
+    def _known(self, paths: list[str]) -> Availability:
+        answers = {
+            name: {path: known[path] for path in paths if path in known} for name, known in self._answers.items()
+        }
+        return Availability(caches=answers, trusted=self._trusted, trouble=dict(self._trouble))
 
     def _ask_one(self, name: str, paths: list[str]) -> list[str]:
         answers = self._answers[name]
@@ -80,13 +82,35 @@ def reader(config: Config, kind: PipelineClass, *, offline: bool = False) -> Cac
     return CacheReader({**trusted, **publish_caches(config)}, trusted, offline=offline)
 
 
-def substitution(config: Config, kind: PipelineClass) -> nix.Substitution | None:
+def with_machine_caches(config: Config, warn: Callable[[str], None]) -> Config:
+    """Without caches of its own, a project uses those that the machine's Nix is set up with."""
+    if config.caches:
+        return config
+    settings = nix.settings()
+    keys = settings.get("trusted-public-keys") or None
+    if keys is None and settings.get("require-sigs") != "false":
+        return config  # this Nix accepts nothing from anywhere
+    found: dict[str, CacheConfig] = {}
+    for number, url in enumerate(settings.get("substituters", "").split(), 1):
+        try:
+            found[f"nix-{number}"] = CacheConfig(url=url, writers=WriterClass.UPSTREAM, public_key=keys)
+        except ValidationError as error:
+            # The message leaves the URL out: it may hold a password, which Nix allows and we do not.
+            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            warn(f"substituter {number} of this machine's Nix is not asked: {why}")
+    return config.model_copy(update={"caches": found})
+
+
+def substitution(config: Config, kind: PipelineClass, *, first: Path | None = None) -> nix.Substitution | None:
     """Where jobs of a pipeline of this class fetch from; null (Nix's own settings) without any cache.
+
+    Args:
+        first: folder with a binary cache that comes before all others and needs no signatures.
 
     Raises:
         CredentialsError: the netrc file of the handoff cache is missing.
     """
-    if not config.caches:
+    if not config.caches and first is None:
         return None
     handoff = handoff_cache(config, kind)
     offered, netrc = [], []
@@ -101,8 +125,9 @@ def substitution(config: Config, kind: PipelineClass) -> nix.Substitution | None
             continue
         offered.append(backend(name, cache).substituter())
         netrc += [file] if file else []
+    here = () if first is None else (f"file://{first}?trusted=true",)
     return nix.Substitution(
-        substituters=tuple(one["url"] for one in offered),
+        substituters=(*here, *(one["url"] for one in offered)),
         public_keys=tuple(dict.fromkeys(key for one in offered for key in one.get("public_key", "").split())),
         netrc_file=netrc[0] if netrc else None,
     )

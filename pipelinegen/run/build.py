@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelinegen import local_store, nix
-from pipelinegen.cache import trust
-from pipelinegen.cache.read import backend, substitution
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.console import Console
-from pipelinegen.errors import CredentialsError, PipelinegenError, StepFailedError, TransientError
+from pipelinegen.errors import PipelinegenError, TransientError
 from pipelinegen.plan.model import Realise, Unit, Work
-from pipelinegen.run import handoff, nix_events, reproduce, trouble
+from pipelinegen.run import handoff, nix_events, reproduce, times, trouble
 from pipelinegen.run.build_log import BuildLog, name_of
-from pipelinegen.run.fetch import fetch
-from pipelinegen.run.heartbeat import LineLog, duration
+from pipelinegen.run.exchange import HERE, Exchange, exchange
+from pipelinegen.run.handoff import Evaluate
+from pipelinegen.run.heartbeat import duration
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
 LOG_LINES = 25
@@ -38,6 +37,8 @@ def run_unit(
     console: Console,
     reports: Reports | None = None,
     again: str | None = None,
+    outputs: Path = HERE,
+    evaluate: Evaluate | None = None,
 ) -> StepResult:
     """Do the work of one build or test job.
 
@@ -48,25 +49,31 @@ def run_unit(
         console: where people read along.
         reports: files to write when it ends, also when it ends badly.
         again: the command line that runs this job again, shown when something failed.
+        outputs: where jobs leave artifacts, if they do.
+        evaluate: evaluates the flake, for a handoff without derivations.
 
     Returns:
         What was made, judged from the store; `StepResult.raise_if_failed` is the answer.
 
     Raises:
         UsageError: the handoff is unusable.
+        FlakeError: the flake cannot be evaluated here, or gives other derivations.
         CredentialsError, TransientError, StepFailedError: everything was made and handing it over failed.
     """
     started = console.clock()
     drv_paths = [one.drv_path for one in unit.builds]
-    if handoff.import_derivations(folder, work, drv_paths):
-        console.say("imported the derivations of the handoff")
-    with handoff.rooted(drv_paths) as roots:
-        _fetch_inputs(unit, config, kind, console, roots)
-        outcome = _realise(unit, config, kind, console)
+    handoff.obtain_derivations(folder, work, unit, evaluate=evaluate, console=console)
+    with exchange(config, kind, outputs=outputs, console=console) as others, handoff.rooted(drv_paths) as roots:
+        _fetch_inputs(unit, others, roots)
+        log = BuildLog(console)
+        try:
+            outcome = _realise(unit, others, roots, log)
+        finally:
+            times.leave(reports, log, unit.system, console)
         made = outcome.made_paths()
         local_store.root_paths(made, roots / "made")
         items = outcome.items()
-        handover = _hand_over(made, config, kind, console)
+        handover = others.hand_over(unit.job, made, taken=unit.taken)
     result = _result(unit, items, outcome, handover, console.clock() - started)
     (reports or Reports()).write(result)
     _tell(work, unit, result, console, again)
@@ -146,22 +153,23 @@ def _all_there(drv_path: str) -> bool:
     return bool(outputs) and not nix.invalid_paths(outputs)
 
 
-def _fetch_inputs(unit: Unit, config: Config, kind: PipelineClass, console: Console, roots: Path) -> None:
-    if not unit.fetch:
-        return
-    missing = fetch(unit.fetch, config=config, kind=kind, console=console, roots=roots)
-    for path in missing:
-        console.warn(f"no trusted cache has {path}; it is built here instead")
+def _fetch_inputs(unit: Unit, others: Exchange, roots: Path) -> None:
+    for path in others.fetch(unit.fetch, roots) if unit.fetch else ():
+        others.console.warn(f"{others.nobody} has {path}; it is built here instead")
 
 
-def _realise(unit: Unit, config: Config, kind: PipelineClass, console: Console) -> _Outcome:
+def _realise(unit: Unit, others: Exchange, roots: Path, log: BuildLog) -> _Outcome:
+    console = others.console
     outputs, unknown = _output_paths(unit.builds)
     known = [path for paths in outputs.values() for path in paths]
     before = set(nix.invalid_paths(known))
+    # By name, too: an earlier try of this job may have made what Nix would rather build than fetch.
+    if made_before := others.handed_over(sorted(before)):
+        others.fetch(made_before, roots)
+        before = set(nix.invalid_paths(known))
     present = frozenset(
         drv_path for drv_path, paths in outputs.items() if drv_path not in unknown and not before.intersection(paths)
     )
-    log = BuildLog(console)
     wanted = [one.installable for one in unit.builds if one.drv_path not in present]
     if wanted:
         console.say(f"building {len(wanted)} of {len(unit.builds)} derivations")
@@ -171,8 +179,12 @@ def _realise(unit: Unit, config: Config, kind: PipelineClass, console: Console) 
             options += ["--option", "timeout", str(unit.timeout)]
         if unit.max_silent is not None:
             options += ["--option", "max-silent-time", str(unit.max_silent)]
-        nix.realise(wanted, substitution(config, kind), options=options, on_line=log.line, on_idle=log.idle)
-        log.settle(_all_there)
+        for _ in wanted:
+            nix.realise(wanted, others.sources, options=options, on_line=log.line, on_idle=log.idle)
+            log.settle(_all_there)
+            if not log.forget_confusion():
+                break
+            console.say("Nix overlooked outputs that were there before others of their derivation; going on")
     return _Outcome(unit, outputs, unknown, present, frozenset(nix.invalid_paths(known)), log)
 
 
@@ -191,22 +203,6 @@ def _output_paths(builds: Iterable[Realise]) -> tuple[dict[str, list[str]], froz
             else:
                 paths[drv_path].append(path)
     return paths, frozenset(unknown)
-
-
-def _hand_over(paths: list[str], config: Config, kind: PipelineClass, console: Console) -> PipelinegenError | None:
-    """Push what was made to this pipeline's handoff cache; the error where that failed."""
-    name = trust.handoff_cache(config, kind)
-    if name is None or not paths:
-        return None
-    console.say(f"handing {len(paths)} paths over through cache {name}")
-    lines = LineLog(console, f"handing over through cache {name}")
-    cache = backend(name, config.caches[name], on_line=lines.line, on_idle=lines.idle)
-    try:
-        cache.push(paths)
-        cache.wait_until_visible(paths, timeout=config.handoff.visible_timeout)
-    except (StepFailedError, CredentialsError, TransientError) as error:
-        return error
-    return None
 
 
 def _result(

@@ -19,6 +19,7 @@ KEPT_CHARACTERS = 512 * 1024
 LINE_CHARACTERS = 4096
 SHOWN_OF_FAILURE = 200
 """Lines of a failed derivation's log that are printed when it fails."""
+_OVERLOOKED = "requires non-existent output"
 
 
 class Tail:
@@ -59,6 +60,22 @@ class Build:
     seconds: float | None = None
     """Null while it runs, or while it is not known that it ended."""
     failure: str | None = None
+    last_line: float | None = None
+    """When it printed something last."""
+    end_known: bool = True
+    """Whether it ended when `seconds` says, and not some time before."""
+
+    @property
+    def worked(self) -> float | None:
+        """Seconds from its start to its end, as well as they are known: at least to its last line of log.
+
+        Null where it failed or nothing says how long it took.
+        """
+        if self.failure is not None or self.seconds is None:
+            return None
+        if self.end_known:
+            return self.seconds
+        return None if self.last_line is None else self.last_line - self.started
 
 
 class BuildLog:
@@ -101,6 +118,7 @@ class BuildLog:
             case nix_events.LogLine(activity, text):
                 if activity in self._active:
                     self._active[activity].log.add(text)
+                    self._active[activity].last_line = self._console.clock()
             case nix_events.Stopped(activity):
                 self._stopped(activity)
             case nix_events.Progress() as progress:
@@ -123,10 +141,23 @@ class BuildLog:
         self._active.clear()
         for drv_path in self.unsettled:
             if made(drv_path):
+                self.builds[drv_path].end_known = False
                 self._done(self.builds[drv_path])
             else:
                 # Nix 2.34 does not name the derivation that ran out of time.
                 self._failed(self.builds[drv_path], (self.errors or ["it ended without its outputs"])[-1])
+
+    def forget_confusion(self) -> bool:
+        """Forget failures that are none and that another attempt will not meet; whether there were any.
+
+        Up to 2.11, Nix that builds a derivation of which some outputs were there already tells dependents only
+        of the new ones (NixOS/nix#6572). The next attempt finds all of them.
+        """
+        confused = [path for path, why in self.failed.items() if _OVERLOOKED in why]
+        for path in confused:
+            del self.builds[path]
+        self.errors = [error for error in self.errors if _OVERLOOKED not in error]
+        return bool(confused)
 
     def _stopped(self, activity: int) -> None:
         build = self._active.pop(activity, None)
@@ -138,6 +169,7 @@ class BuildLog:
         """Up to Nix 2.26 no build is stopped before the end of all: when none runs, all have ended."""
         if self._progress.running == 0 and self._progress.failed <= len(self.failed):
             for build in self._active.values():
+                build.end_known = len(self._active) == 1  # of several, only the last one has just ended
                 self._done(build)
             self._active.clear()
 

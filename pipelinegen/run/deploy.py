@@ -19,7 +19,7 @@ from pipelinegen.console import Console, clean
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome, UsageError
 from pipelinegen.run import preflight, transfer
 from pipelinegen.run.activate import Activation, Applied, SimpleActivation
-from pipelinegen.run.fetch import fetch
+from pipelinegen.run.exchange import HERE, Exchange, exchange
 from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import duration
 from pipelinegen.run.preflight import Findings, HostState
@@ -98,18 +98,21 @@ def run_deploy(
     report: Path | None = None,
     timeout: float = TIMEOUT,
     activation: Callable[[Target, Console], Activation] | None = None,
+    outputs: Path = HERE,
 ) -> DeployReport:
     """Deploy `system` to a configured host.
 
     Args:
         name: of the host in the configuration.
-        system: store path of its system; what the local store lacks is fetched from the trusted caches.
+        system: store path of its system; what the local store lacks is fetched from what other jobs left and
+            from the trusted caches.
         config, kind: hosts, caches and which of them are trusted.
         console: where people read along.
         dry_run: stop before anything is changed.
         report: where the report goes as JSON, also when it ends badly.
         timeout: seconds the switch may take.
         activation: how the switch is made; `SimpleActivation` without.
+        outputs: where other jobs leave artifacts, if they do.
 
     Returns:
         What was done; `DeployReport.raise_if_failed` is the answer.
@@ -124,8 +127,12 @@ def run_deploy(
         raise UsageError(f"there is no host {name!r} in the configuration", why=f"configured: {known}")
     host = config.hosts[name]
     check_store_paths([system])
-    with connection(host, where=f"hosts.{name}") as target, rooted(()) as roots:
-        deployment = _Deployment(name, host, system, config, kind, console, target, roots)
+    with (
+        connection(host, where=f"hosts.{name}") as target,
+        exchange(config, kind, outputs=outputs, console=console) as others,
+        rooted(()) as roots,
+    ):
+        deployment = _Deployment(name, host, system, others, console, target, roots)
         make = activation or (lambda to, where: SimpleActivation(to, where, timeout=timeout))
         done = deployment.run(make(target, console), dry_run=dry_run)
     if report is not None:
@@ -142,8 +149,7 @@ class _Deployment:
         name: str,
         host: HostConfig,
         system: str,
-        config: Config,
-        kind: PipelineClass,
+        others: Exchange,
         console: Console,
         target: Target,
         roots: Path,
@@ -151,8 +157,7 @@ class _Deployment:
         self.name = name
         self.host = host
         self.system = system
-        self.config = config
-        self.kind = kind
+        self.others = others
         self.console = console
         self.target = target
         self.roots = roots
@@ -192,7 +197,7 @@ class _Deployment:
             self.before = preflight.look(self.target, findings)
             if self.before is not None and self.before.runs(self.system):
                 return True
-            there = not fetch([self.system], config=self.config, kind=self.kind, console=self.console, roots=self.roots)
+            there = not self.others.fetch([self.system], self.roots)
             if not there:
                 findings.refusals.append(f"{self.system} is in no trusted cache, nor in the local store")
                 findings.hints.append("run the job that builds it again")

@@ -20,11 +20,10 @@ def find_unit_by_name(work: Work, stage: str, name: str) -> Unit:
     for job in (name, f"{stage} {name}"):
         if job in by_job:
             return by_job[job]
-    # Two attributes with one derivation are one unit, named after the first. It comes last of the units
-    # that serve it, since dependencies come first.
-    serving = [unit for unit in work.units if name in unit.targets]
-    if serving:
-        return serving[-1]
+    # Two attributes with one derivation are one unit, named after the first.
+    for unit in work.units:
+        if name in unit.targets:
+            return unit
     known = [job.removeprefix(f"{stage} ") for job in by_job]
     raise UsageError(f"the plan has no {stage} {name!r}", hint=_hint(name, known, "nothing is to be built"))
 

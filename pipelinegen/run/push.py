@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipelinegen.cache.read import backend
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import CacheConfig, Config
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
-from pipelinegen.run.fetch import fetch
+from pipelinegen.run.exchange import HERE, exchange
 from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import LineLog, duration
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
@@ -27,10 +28,12 @@ def run_push(
     kind: PipelineClass,
     console: Console,
     reports: Reports | None = None,
+    outputs: Path = HERE,
 ) -> StepResult:
     """Push the closures of `paths` to one of the configured caches and verify that it serves them.
 
-    What the local store lacks is fetched first, from the caches that a pipeline of this class trusts.
+    What the local store lacks is fetched first: from what other jobs left, and from the caches that a
+    pipeline of this class trusts.
 
     Args:
         cache_name: its name in the configuration.
@@ -38,6 +41,7 @@ def run_push(
         config, kind: the caches, and which of them are trusted.
         console: where people read along.
         reports: files to write when it ends, also when it ends badly.
+        outputs: where other jobs leave artifacts, if they do.
 
     Returns:
         How it ended; `counts` holds `present` and `pushed`. `StepResult.raise_if_failed` is the answer.
@@ -49,9 +53,9 @@ def run_push(
     started = console.clock()
     wanted = check_store_paths(paths)
     cache_config = _find_cache(cache_name, config)
-    with rooted(()) as roots:
+    with exchange(config, kind, outputs=outputs, console=console) as others, rooted(()) as roots:
         troubles: list[str] = []
-        missing = fetch(wanted, config=config, kind=kind, console=console, roots=roots, on_trouble=troubles.append)
+        missing = others.fetch(wanted, roots, on_trouble=troubles.append)
         if missing:
             result = _nowhere(cache_name, wanted, missing, troubles, console.clock() - started)
         else:
@@ -98,7 +102,7 @@ def _nowhere(cache_name: str, wanted: list[str], missing: list[str], troubles: l
         items=tuple(items),
         message=f"{len(missing)} of {len(wanted)} paths are nowhere to be had",
         why="\n".join([missing[0], *troubles]),
-        hint="run the job that builds it again; caches delete what was not used for long",
+        hint="run the job that builds it again; caches delete what was not used for long, and artifacts expire",
         # A cache that could not be asked may have it.
         transient=bool(troubles),
     )

@@ -33,7 +33,7 @@ def installable(flake: str, attr: str) -> str | None:
 
 def lines(work: Work, unit: Unit, drv_path: str, again: str | None) -> list[str]:
     """The shortest way first: the flake's output, the derivation alone, the job."""
-    named = [installable(work.flake, attr) for attr in unit.targets[:1]]
+    named = [installable(work.flake, attr) for attr in (*unit.targets, *unit.serves)[:1]]
     found = [process.quote(["nix", "build", one]) for one in named if one is not None]
     found.append(process.quote(["nix-store", "--realise", drv_path]))
     if again is not None:

@@ -93,10 +93,14 @@ class StepResult(Value):
 
 
 class Reports(Value):
-    """Files that a step writes when it ends, also when it ends badly; null means none."""
+    """Files that a step writes when it ends, also when it ends badly; null means none.
+
+    `times` is written by builds alone, as soon as they end (`run.times`).
+    """
 
     junit: Path | None = None
     json_file: Path | None = None
+    times: Path | None = None
 
     def write(self, result: StepResult) -> None:
         """Write what is asked for, each file in one step.

@@ -66,6 +66,13 @@ in rec {
     args = [ "-c" "[ ! -e $NIX_STORE.stop ] || exit 1; echo out > $out; echo dev > $dev" ];
   };
   usesDev = make "uses-dev" "echo $inputs > $out" [ once.dev ];
+  # Three MiB that cannot be packed, made of what a shell alone can make.
+  noise = derivation {
+    name = "noise"; inherit salt;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" "exec 3< /dev/urandom; /usr/bin/head -c 3000000 <&3 > $out" ];
+  };
   eternal = make "eternal" "echo started; while :; do :; done" [ ];
   foreign = derivation {
     name = "foreign"; system = "riscv-nowhere"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
@@ -113,9 +120,21 @@ class Store:
         """Whether the store holds `path`."""
         return subprocess.run(["nix-store", "--check-validity", path], capture_output=True, check=False).returncode == 0
 
+    def empty(self) -> None:
+        """Become the store of another machine: nothing is there, no derivation and no cached answer either."""
+        for name in ("store", "state", "log", "cache"):
+            _remove(self.root / name)
+
     def delete(self, *paths: str) -> None:
         """Take paths out of the store again."""
         _output("nix-store", "--delete", *paths)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; Nix makes store paths read-only."""
+    for name, _, _ in os.walk(folder):
+        Path(name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _output(*argv: str) -> str:

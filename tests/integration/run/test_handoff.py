@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelinegen import nix
-from pipelinegen.errors import UsageError
+from pipelinegen.errors import CommandError, UsageError
 from pipelinegen.plan.model import Work
 from pipelinegen.run.handoff import import_derivations, read_work, rooted, write_handoff
-from tests.integration.run.conftest import Store
+from tests.integration.run.conftest import NIX_CONFIG, Store
 
 pytestmark = pytest.mark.nix
 
@@ -106,6 +109,7 @@ def test_a_damaged_export_is_a_clear_error(store: Store, tmp_path: Path, damage:
     with pytest.raises(UsageError, match="the export of the derivations is") as raised:
         import_derivations(tmp_path, work, [drvs["app"]])
     assert raised.value.where == str(file)
+    assert 'handoff.derivations = "evaluate"' in (raised.value.hint or "")
     assert not store.valid(drvs["app"])
 
 
@@ -114,8 +118,60 @@ def test_a_missing_export_is_a_clear_error(store: Store, tmp_path: Path) -> None
     work = write_handoff(tmp_path, WORK, list(drvs.values()))
     (tmp_path / "derivations.export.gz").unlink()
     forget(store, *drvs.values())
-    with pytest.raises(UsageError, match="missing or damaged"):
+    with pytest.raises(UsageError, match="missing or damaged") as raised:
         import_derivations(tmp_path, work, list(drvs.values()))
+    assert "run the parent pipeline's `inspect` again" in (raised.value.hint or "")
+    assert 'handoff.derivations = "evaluate"' in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "hint"),
+    [
+        pytest.param(None, "No such file", "where the artifact has expired", id="nothing there"),
+        pytest.param("", "torn", "where the artifact has expired", id="empty"),
+        pytest.param('{"format_version": "1.0", "flake"', "torn", "where the artifact has expired", id="cut off"),
+        pytest.param('{"format_version": "2.0", "flake": "."}', "version '2.0'", "gitlab.image", id="a newer one"),
+        pytest.param('{"format_version": "2.0", "x": 1}', "version '2.0'", "gitlab.image", id="a newer, other one"),
+    ],
+)
+def test_work_that_cannot_be_read_is_a_clear_error(tmp_path: Path, text: str | None, why: str, hint: str) -> None:
+    if text is not None:
+        (tmp_path / "work.json").write_text(text)
+    with pytest.raises(UsageError) as raised:
+        read_work(tmp_path)
+    assert raised.value.where == str(tmp_path / "work.json")
+    assert why in (raised.value.why or "")
+    assert hint in (raised.value.hint or "")
+
+
+def test_somebody_whom_the_nix_daemon_does_not_trust_is_told_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drvs = store.instantiate("app", "lib")
+    work = write_handoff(tmp_path, WORK, [drvs["app"]])
+    store.empty()
+    with daemon_that_trusts_nobody(store, monkeypatch), pytest.raises(CommandError) as raised:
+        import_derivations(tmp_path, work, [drvs["app"]])
+    assert "trusted-users" in (raised.value.hint or "")
+    assert 'handoff.derivations = "evaluate"' in (raised.value.hint or "")
+
+
+@contextlib.contextmanager
+def daemon_that_trusts_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Nix daemon of this store for which we are anybody."""
+    socket = store.root / "state" / "daemon-socket" / "socket"
+    config = NIX_CONFIG + "trusted-users =\nallowed-users = *\n"
+    with subprocess.Popen(["nix-daemon"], env={**os.environ, "NIX_CONFIG": config}) as daemon:
+        try:
+            for _ in range(100):
+                if socket.exists():
+                    break
+                time.sleep(0.1)
+            monkeypatch.setenv("NIX_REMOTE", "daemon")
+            yield
+        finally:
+            monkeypatch.delenv("NIX_REMOTE")
+            daemon.terminate()
 
 
 def test_derivations_in_use_survive_the_garbage_collector(store: Store) -> None:

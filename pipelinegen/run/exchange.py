@@ -1,0 +1,156 @@
+"""How a job gets what other jobs made, and hands over what it makes: the three modes of `handoff.mode`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelinegen import local_store, nix
+from pipelinegen.cache import trust
+from pipelinegen.cache.read import CacheReader, backend, substitution, with_machine_caches
+from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.config import Config
+from pipelinegen.console import Console
+from pipelinegen.errors import CredentialsError, PipelinegenError, StepFailedError, ToolError, TransientError
+from pipelinegen.job_names import OUTPUTS
+from pipelinegen.run import artifacts, nix_events, trouble
+from pipelinegen.run.build_log import BuildLog
+from pipelinegen.run.heartbeat import LineLog
+
+HERE = Path(OUTPUTS, "local")
+"""Where outputs lie outside of a pipeline."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One job's way to the others.
+
+    Attributes:
+        config, kind: the caches, and which of them are trusted.
+        console: where to say what happens.
+        outputs: `artifacts`: the folder below which each job leaves its outputs.
+        received: `artifacts`: what other jobs left, as one binary cache; null where there is nothing.
+    """
+
+    config: Config
+    kind: PipelineClass
+    console: Console
+    outputs: Path
+    received: Path | None = None
+
+    @property
+    def sources(self) -> nix.Substitution | None:
+        """Where to fetch from: artifacts first, then the trusted caches; null means Nix's own settings.
+
+        Raises:
+            CredentialsError: the credentials of the handoff cache are missing.
+        """
+        return substitution(self.config, self.kind, first=self.received)
+
+    @property
+    def nobody(self) -> str:
+        """Who does not have what could not be fetched."""
+        return "neither a job's artifact nor a trusted cache" if self.received is not None else "no trusted cache"
+
+    def fetch(
+        self, paths: Sequence[str], roots: Path, *, on_trouble: Callable[[str], None] = lambda _: None
+    ) -> list[str]:
+        """Fetch what the local store lacks of `paths`, with closures; the ones that could not be had.
+
+        Args:
+            paths: output paths. Each is asked for by name: Nix would rather build than fetch what its
+                derivation says so of (`allowSubstitutes = false`).
+            roots: folder for links that keep them from the garbage collector.
+            on_trouble: takes what Nix said when some could not be had for a reason that may pass.
+
+        Raises:
+            CredentialsError: the credentials of the handoff cache are missing.
+        """
+        wanted = list(dict.fromkeys(paths))
+        absent = nix.invalid_paths(wanted)
+        missing: list[str] = []
+        if absent:
+            self.console.say(f"fetching {len(absent)} of {len(wanted)} paths")
+            log = BuildLog(self.console)
+            missing = nix.substitute(
+                absent, self.sources, options=nix_events.OPTIONS, on_line=log.line, on_idle=log.idle
+            )
+            passing = trouble.passing([*log.errors, *log.warnings])
+            if missing and passing is not None:
+                on_trouble(passing)
+        gone = set(missing)
+        number = sum(1 for _ in roots.iterdir())
+        local_store.root_paths([path for path in wanted if path not in gone], roots / f"fetched-{number}")
+        return missing
+
+    def handed_over(self, paths: Sequence[str]) -> list[str]:
+        """Which of `paths` the handoff cache holds already: an earlier try of this job may have made them."""
+        name = trust.handoff_cache(self.config, self.kind)
+        if name is None or not paths:
+            return []
+        answers, _ = backend(name, self.config.caches[name]).query(paths)
+        return [path for path in paths if answers[path]]
+
+    def hand_over(self, job: str, paths: Sequence[str], *, taken: bool = True) -> PipelinegenError | None:
+        """Let other jobs have `paths`, which are in the local store; the error where that failed.
+
+        Args:
+            job: name of this job.
+            taken: whether another job of this pipeline reads them: artifacts that nobody needs may be missing.
+        """
+        if not paths:
+            return None
+        try:
+            if self.config.handoff.mode == "artifacts":
+                self._leave(job, paths)
+            elif (name := trust.handoff_cache(self.config, self.kind)) is not None:
+                self._push(name, paths)
+        except (StepFailedError, CredentialsError, TransientError, ToolError) as error:
+            if taken or self.config.handoff.mode != "artifacts":
+                return error
+            reason = f": {error.why}" if error.why else ""
+            self.console.warn(f"{error.message}{reason}; no other job needs them, so this one goes on without")
+        return None
+
+    def _leave(self, job: str, paths: Sequence[str]) -> None:
+        self.console.say(f"handing {len(paths)} paths over as artifacts")
+        lines = LineLog(self.console, "leaving outputs as artifacts")
+        trusted = trust.trusted_caches(self.config, self.kind)
+        left = artifacts.leave(
+            paths,
+            self.outputs,
+            job,
+            reader=CacheReader(trusted, trusted),
+            received=self.received,
+            limit_mb=self.config.gitlab.max_artifact_mb,
+            on_line=lines.line,
+            on_idle=lines.idle,
+        )
+        self.console.say(f"left for other jobs: {left}")
+
+    def _push(self, name: str, paths: Sequence[str]) -> None:
+        self.console.say(f"handing {len(paths)} paths over through cache {name}")
+        lines = LineLog(self.console, f"handing over through cache {name}")
+        cache = backend(name, self.config.caches[name], on_line=lines.line, on_idle=lines.idle)
+        cache.push(paths)
+        cache.wait_until_visible(paths, timeout=self.config.handoff.visible_timeout)
+
+
+@contextlib.contextmanager
+def exchange(config: Config, kind: PipelineClass, *, outputs: Path = HERE, console: Console) -> Iterator[Exchange]:
+    """The way to other jobs, as long as this lasts.
+
+    Args:
+        config, kind: the mode, the caches and which of them are trusted.
+        outputs: the folder below which jobs leave artifacts; only that mode looks at it.
+        console: where people read along.
+    """
+    if config.handoff.mode != "artifacts":
+        yield Exchange(config, kind, console, outputs)
+        return
+    # Asked by name, so that it is known what need not be left for others.
+    known = with_machine_caches(config, console.warn)
+    with artifacts.received(outputs) as received:
+        yield Exchange(known, kind, console, outputs, received)
