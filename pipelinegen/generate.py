@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipelinegen import gitlab_api, nix
 from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class, trusted_caches
@@ -21,21 +19,22 @@ from pipelinegen.changes.fetch import Fetcher
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
-from pipelinegen.config import FILE_NAME, CacheConfig, Config, LoadedConfig, WriterClass
+from pipelinegen.config import FILE_NAME, Config, LoadedConfig
 from pipelinegen.console import Console, plain
 from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
+from pipelinegen.history import HISTORY_FILE
+from pipelinegen.history_files import read_history
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
 from pipelinegen.job_names import environment_name
-from pipelinegen.pipeline.compile import HANDOFF, Surroundings, compile_pipeline
-from pipelinegen.pipeline.emit import to_yaml
-from pipelinegen.pipeline.limits import Limits, parse_version
-from pipelinegen.pipeline.model import Pipeline
-from pipelinegen.pipeline.verify import require_valid
+from pipelinegen.pipeline.children import PipelineFiles, make_files
+from pipelinegen.pipeline.compile import HANDOFF, Surroundings
+from pipelinegen.pipeline.limits import parse_version
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
 from pipelinegen.plan.situation import Ref, Situation
+from pipelinegen.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Request:
         base: the commit to compare with that the user named.
         cache_directory: where base evaluations are kept.
         offline: ask no cache.
+        history: the file of recorded build times; null means where `run record` leaves it in the repository.
         output: the folder that is written, null where nothing is.
     """
 
@@ -60,16 +60,16 @@ class Request:
     cache_directory: Path
     base: str | None = None
     offline: bool = False
+    history: Path | None = None
     output: Path | None = None
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out."""
+    """What came out: the plan, and the files that GitLab is given."""
 
     planned: Planned
-    pipeline: Pipeline
-    yaml: str
+    pipelines: PipelineFiles
 
 
 def generate(request: Request, console: Console) -> Generated:
@@ -79,25 +79,18 @@ def generate(request: Request, console: Console) -> Generated:
         PipelinegenError: any of the tree; `VerificationError` when the pipeline would not be sound.
     """
     planned, surroundings = plan_push(request, console)
-    config = request.loaded.config
-    pipeline = compile_pipeline(planned, config, surroundings)
-    yaml = to_yaml(pipeline)
-    warnings = require_valid(
-        pipeline,
-        Limits(max_needs=config.gitlab.max_needs, max_jobs=config.gitlab.max_jobs),
-        config.gitlab.version,
-        yaml_bytes=len(yaml.encode()),
-        merge_request=surroundings.merge_request,
-    )
-    for warning in warnings:
-        console.warn(str(warning))
-    return Generated(planned, pipeline, yaml)
+    pipelines = make_files(planned, request.loaded.config, surroundings)
+    for warning in pipelines.warnings:
+        console.warn(warning)
+    return Generated(planned, pipelines)
 
 
 def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings]:
     """Everything up to the plan, and what the jobs will be told besides it."""
     nix_version = nix.version()
-    config = _with_machine_caches(request.loaded.config, console, offline=request.offline)
+    config = request.loaded.config
+    if not request.offline:
+        config = caches.with_machine_caches(config, console.warn)
     repository = _repository(request)
     env = request.env if request.env.in_ci else _as_if_pushed(request.env, repository)
     head = repository.head() if repository else Head(rev=None, dirty=True)
@@ -129,8 +122,11 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         flake=_shown(source, repository),
     )
     situation = replace(situation, deployed=_deployed(situation, request, source, repository, api, console))
-    planned = make_plan(situation, load=_load, ask=reader.ask)
     top = repository.top if repository else request.directory
+    history, trouble = read_history(request.history or top / HISTORY_FILE)
+    if trouble:
+        console.warn(trouble)
+    planned = make_plan(situation, load=_load, ask=reader.ask, history=history)
     return planned, Surroundings(
         config_path=_config_path(request.loaded, top),
         flake_directory=source.subdirectory,
@@ -173,25 +169,6 @@ def _load(paths: Iterable[str]) -> Mapping[str, Derivation]:
     return read_derivations(paths)
 
 
-def _with_machine_caches(config: Config, console: Console, *, offline: bool) -> Config:
-    """Without caches of its own, a project uses those that the machine's Nix is set up with."""
-    if config.caches or offline:
-        return config
-    settings = nix.settings()
-    keys = settings.get("trusted-public-keys") or None
-    if keys is None and settings.get("require-sigs") != "false":
-        return config  # this Nix accepts nothing from anywhere
-    found: dict[str, CacheConfig] = {}
-    for number, url in enumerate(settings.get("substituters", "").split(), 1):
-        try:
-            found[f"nix-{number}"] = CacheConfig(url=url, writers=WriterClass.UPSTREAM, public_key=keys)
-        except ValidationError as error:
-            # The message leaves the URL out: it may hold a password, which Nix allows and we do not.
-            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            console.warn(f"substituter {number} of this machine's Nix is not asked: {why}")
-    return config.model_copy(update={"caches": found})
-
-
 def _repository(request: Request) -> Repository | None:
     try:
         return Repository.open(request.directory / request.flake.partition("#")[0].partition("?")[0])
@@ -231,7 +208,8 @@ def _find_base(request: Request, repository: Repository | None, api: gitlab_api.
 
 def _evaluate(source: FlakeSource, config: Config, console: Console, title: str) -> Inventory:
     console.say(title)
-    return read_inventory(source, config)
+    with Progress(console, "evaluating", "attributes") as progress:
+        return read_inventory(source, config, on_progress=progress, on_warning=console.warn)
 
 
 def _base_inventory(

@@ -1,20 +1,21 @@
-"""Writing what `generate` made into one folder; `pipeline.yml` comes last, so it never stands alone."""
+"""Writing what `generate` made into one folder; `pipeline.yml` comes behind all that it needs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from pipelinegen.files import write_atomic
+from pipelinegen.files import remove, write_atomic
 from pipelinegen.generate import Generated
+from pipelinegen.pipeline.conductor import is_part_file
 from pipelinegen.report.text import plan_text
 from pipelinegen.run.handoff import write_handoff
 
 
 def write_output(folder: Path, generated: Generated) -> None:
-    """Write `derivations.export.gz`, `work.json`, `plan.json`, `report.txt` and `pipeline.yml`.
+    """Write `derivations.export.gz`, `work.json`, `plan.json`, `report.txt` and `pipeline.yml` with its parts.
 
-    Each file appears whole or not at all.
+    Each file appears whole or not at all. Parts that an earlier, larger pipeline left are removed.
 
     Raises:
         ToolError: the folder cannot be written to, or the derivations cannot be exported.
@@ -25,4 +26,9 @@ def write_output(folder: Path, generated: Generated) -> None:
     plan = json.dumps(planned.plan.model_dump(mode="json"), indent=2, ensure_ascii=False)
     write_atomic(folder / "plan.json", plan + "\n")
     write_atomic(folder / "report.txt", plan_text(planned.plan, lambda text, _: text, everything=True))
-    write_atomic(folder / "pipeline.yml", generated.yaml)
+    for file in reversed(generated.pipelines.files):
+        write_atomic(folder / file.name, file.text)
+    names = {file.name for file in generated.pipelines.files}
+    for left in folder.glob("pipeline-*.yml"):
+        if is_part_file(left.name) and left.name not in names:
+            remove(left)

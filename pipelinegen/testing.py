@@ -32,10 +32,9 @@ from pipelinegen.config import Config
 from pipelinegen.errors import PipelinegenError
 from pipelinegen.files import write_atomic
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
-from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
+from pipelinegen.pipeline.children import make_files
+from pipelinegen.pipeline.compile import Surroundings
 from pipelinegen.pipeline.emit import to_yaml
-from pipelinegen.pipeline.limits import Limits
-from pipelinegen.pipeline.verify import require_valid
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
 from pipelinegen.plan.situation import Ref, Situation
@@ -149,6 +148,8 @@ def plan_recording(  # one keyword per fact of a push
 def render_pipeline(recording: Recording, *, config: Config | str | Path | None = None, **push: Any) -> str:
     """The child pipeline of a push (see `plan_recording`) as YAML, verified, with store hashes masked.
 
+    Where it is divided, all files follow each other, each under a comment with its name.
+
     Raises:
         VerificationError: the pipeline would not be sound.
     """
@@ -161,16 +162,9 @@ def render_pipeline(recording: Recording, *, config: Config | str | Path | None 
         protected=push.get("protected"),
         merge_request=merge_request,
     )
-    pipeline = compile_pipeline(planned, settings, Surroundings(kind=kind, merge_request=merge_request))
-    text = to_yaml(pipeline)
-    require_valid(
-        pipeline,
-        Limits(max_needs=settings.gitlab.max_needs, max_jobs=settings.gitlab.max_jobs),
-        settings.gitlab.version,
-        yaml_bytes=len(text.encode()),
-        merge_request=merge_request,
-    )
-    return mask_hashes(text)
+    files = make_files(planned, settings, Surroundings(kind=kind, merge_request=merge_request)).files
+    texts = [file.text if len(files) == 1 else f"# --- {file.name}\n{file.text}" for file in files]
+    return mask_hashes("\n".join(texts))
 
 
 def _kind(branch: str | None, default_branch: str, *, protected: bool | None, merge_request: bool) -> PipelineClass:

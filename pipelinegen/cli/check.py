@@ -4,30 +4,67 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelinegen.cli.session import open_session
+from pipelinegen.cli.session import Session, open_session
+
+if TYPE_CHECKING:
+    from pipelinegen.pipeline.verify import Finding
 
 
-@click.command(help="Say whether the child pipeline in FILE is sound: our rules, then GitLab's own schema.")
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default=".pipelinegen/pipeline.yml")
+@click.command(
+    help="Say whether the child pipeline in FILE is sound: our rules, then GitLab's own schema. FILE may be the "
+    "folder that `generate` wrote. The parts of a divided pipeline, which lie beside it, are looked at too."
+)
+@click.argument("file", type=click.Path(allow_dash=True), default=".pipelinegen/pipeline.yml")
 @click.option("--merge-request", is_flag=True, help="Judge it as the child of a merge request pipeline.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON record.")
 @click.pass_context
 def command(ctx: click.Context, /, file: str, *, merge_request: bool, as_json: bool) -> int:
-    """Check one file; exit 1 when it has errors."""
-    from pipelinegen.errors import UsageError
+    """Check a file and its parts; exit 1 when there are errors."""
+    from pipelinegen.pipeline.children import TOP
+    from pipelinegen.pipeline.conductor import part_files
     from pipelinegen.pipeline.emit import from_yaml
-    from pipelinegen.pipeline.limits import Limits
-    from pipelinegen.pipeline.schema import schema_findings
-    from pipelinegen.pipeline.verify import Severity, verify
 
     session = open_session(ctx)
-    settings = session.load_config().config.gitlab
+    if (session.directory / file).is_dir():
+        file = str(Path(file) / TOP)
+    texts = {file: _read(session, file)}
+    if file != "-":
+        parts = (str(Path(file).with_name(name)) for name in part_files(from_yaml(texts[file])))
+        texts |= {part: _read(session, part) for part in parts}
+    findings: list[dict[str, Any]] = []
+    lines: list[str] = []
+    schema: list[str] = []
+    for name, text in texts.items():
+        found, violations = _check(session, text, merge_request=merge_request)
+        where = "" if name == file else f"{Path(name).name}: "
+        lines += [f"{one.severity}: {where}{one}" for one in found]
+        lines += [f"error: {where}schema: {message}" for message in violations]
+        schema += [f"{where}{message}" for message in violations]
+        findings += [
+            {"file": name, "rule": one.rule, "severity": one.severity, "job": one.job, "message": one.message}
+            for one in found
+        ]
+    if as_json:
+        record = {"format_version": "1.1", "file": file, "files": list(texts), "findings": findings, "schema": schema}
+        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        click.echo("".join(f"{line}\n" for line in lines), nl=False)
+    bad = sum(line.startswith("error") for line in lines)
+    session.console.say(f"{', '.join(texts)}: {'sound' if not bad else f'{bad} errors'}")
+    return 1 if bad else 0
+
+
+def _read(session: Session, file: str) -> str:
+    from pipelinegen.errors import UsageError
+
     try:
         with click.open_file(file if file == "-" else str(session.directory / file), encoding="utf-8") as stream:
-            text = stream.read()
+            text: str = stream.read()
+            return text
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "the pipeline file cannot be read",
@@ -35,32 +72,21 @@ def command(ctx: click.Context, /, file: str, *, merge_request: bool, as_json: b
             why=str(getattr(error, "strerror", None) or error),
             hint="pipelinegen generate writes one",
         ) from error
+
+
+def _check(session: Session, text: str, *, merge_request: bool) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """What is wrong with one file: our findings, and what GitLab's schema says."""
+    from pipelinegen.pipeline.emit import from_yaml
+    from pipelinegen.pipeline.limits import Limits
+    from pipelinegen.pipeline.schema import schema_findings
+    from pipelinegen.pipeline.verify import verify
+
+    settings = session.load_config().config.gitlab
+    size = len(text.encode())
     findings = verify(
-        from_yaml(text),
-        Limits(max_needs=settings.max_needs, max_jobs=settings.max_jobs),
-        settings.version,
-        yaml_bytes=len(text.encode()),
-        merge_request=merge_request,
+        from_yaml(text), Limits.of(settings), settings.version, yaml_bytes=size, merge_request=merge_request
     )
     schema = schema_findings(text)
     if schema.skipped:
         session.console.warn(schema.skipped)
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if as_json:
-        record = {
-            "format_version": "1.0",
-            "file": file,
-            "findings": [
-                {"rule": one.rule, "severity": one.severity, "job": one.job, "message": one.message} for one in findings
-            ],
-            "schema": list(schema.findings),
-        }
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
-    else:
-        for finding in findings:
-            click.echo(f"{finding.severity}: {finding}")
-        for message in schema.findings:
-            click.echo(f"error: schema: {message}")
-    bad = len(errors) + len(schema.findings)
-    session.console.say(f"{file}: {'sound' if not bad else f'{bad} errors'}")
-    return 1 if bad else 0
+    return findings, schema.findings

@@ -15,7 +15,17 @@ from pipelinegen.cli.session import open_session
 @flow_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON record.")
 @click.pass_context
-def command(ctx: click.Context, /, target: str, flake: str, base: str | None, *, offline: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    target: str,
+    flake: str,
+    base: str | None,
+    *,
+    offline: bool,
+    history: str | None,
+    as_json: bool,
+) -> None:
     """Plan, then print the reasons for one target."""
     from pipelinegen.console import Console
     from pipelinegen.generate import plan_push
@@ -24,7 +34,8 @@ def command(ctx: click.Context, /, target: str, flake: str, base: str | None, *,
 
     session = open_session(ctx)
     with interruptible():
-        planned, _ = plan_push(make_request(session, flake, base, offline=offline), session.console)
+        request = make_request(session, flake, base, offline=offline, history=history)
+        planned, _ = plan_push(request, session.console)
     explanation = explain(planned.plan, target)
     if as_json:
         click.echo(json.dumps(explanation.model_dump(mode="json"), indent=2, ensure_ascii=False))

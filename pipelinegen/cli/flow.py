@@ -15,18 +15,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def flow_options(function: F) -> F:
-    """Add FLAKE, --base and --offline."""
+    """Add FLAKE, --base, --offline and --history."""
     for decorate in (
         click.argument("flake", default="."),
         click.option("--base", metavar="REV", help="Compare with this commit instead of the one found."),
         click.option("--offline", is_flag=True, help="Ask no cache: everything counts as not available."),
+        click.option(
+            "--history",
+            metavar="FILE",
+            help="Build times of earlier pipelines, as `run record` keeps them; also PIPELINEGEN_HISTORY.",
+        ),
     ):
         function = decorate(function)
     return function
 
 
 def make_request(
-    session: Session, flake: str, base: str | None, *, offline: bool, output: Path | None = None
+    session: Session, flake: str, base: str | None, *, offline: bool, history: str | None, output: Path | None = None
 ) -> Request:
     """The request of this command line; the configuration is searched from the flake's folder upwards."""
     folder = session.directory / flake.partition("#")[0].partition("?")[0]
@@ -40,5 +45,6 @@ def make_request(
         cache_directory=session.cache_directory,
         base=base,
         offline=offline,
+        history=session.history(history),
         output=output,
     )

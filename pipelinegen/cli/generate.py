@@ -23,7 +23,15 @@ from pipelinegen.cli.session import open_session
 @click.option("--fail-if-empty", is_flag=True, help="Exit with 3 when there is nothing to do.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, flake: str, base: str | None, *, offline: bool, output: str, fail_if_empty: bool
+    ctx: click.Context,
+    /,
+    flake: str,
+    base: str | None,
+    *,
+    offline: bool,
+    history: str | None,
+    output: str,
+    fail_if_empty: bool,
 ) -> None:
     """Plan, verify, then write everything."""
     from pipelinegen.errors import NothingSelectedError
@@ -36,7 +44,7 @@ def command(
     session = open_session(ctx)
     with interruptible():
         folder = session.directory / output
-        request = make_request(session, flake, base, offline=offline, output=folder)
+        request = make_request(session, flake, base, offline=offline, history=history, output=folder)
         generated = generate(request, session.console)
         write_output(folder, generated)
     session.console.say(plan_text(generated.planned.plan, session.console.style))

@@ -16,7 +16,15 @@ from pipelinegen.cli.session import open_session
 @click.option("--all", "everything", is_flag=True, help="Also list what is skipped, with its reasons.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, flake: str, base: str | None, *, offline: bool, as_json: bool, everything: bool
+    ctx: click.Context,
+    /,
+    flake: str,
+    base: str | None,
+    *,
+    offline: bool,
+    history: str | None,
+    as_json: bool,
+    everything: bool,
 ) -> None:
     """Plan and print."""
     from pipelinegen.console import Console
@@ -26,7 +34,8 @@ def command(
 
     session = open_session(ctx)
     with interruptible():
-        planned, _ = plan_push(make_request(session, flake, base, offline=offline), session.console)
+        request = make_request(session, flake, base, offline=offline, history=history)
+        planned, _ = plan_push(request, session.console)
     if as_json:
         click.echo(json.dumps(planned.plan.model_dump(mode="json"), indent=2, ensure_ascii=False))
     else:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipelinegen.cli.session import Session, open_session
+from pipelinegen.history import HISTORY_FILE, TIMES_FOLDER
 
 if TYPE_CHECKING:
     from pipelinegen.cache.trust import PipelineClass
+    from pipelinegen.config import Config
     from pipelinegen.plan.model import Work
+    from pipelinegen.run.handoff import Evaluate
     from pipelinegen.run.result import Reports
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,18 +53,48 @@ def report_options(function: F) -> F:
     return click.option("--report", type=click.Path(dir_okay=False), help="Write a JSON report.")(function)
 
 
-def _reports(session: Session, junit: str | None, report: str | None) -> Reports:
+def times_option(function: F) -> F:
+    """Add --times."""
+    return click.option(
+        "--times", type=click.Path(dir_okay=False), help="Write how long each derivation took that was built."
+    )(function)
+
+
+def _reports(session: Session, junit: str | None, report: str | None, times: str | None = None) -> Reports:
     from pipelinegen.run.result import Reports
 
-    return Reports(
-        junit=session.directory / junit if junit else None, json_file=session.directory / report if report else None
-    )
+    def place(file: str | None) -> Path | None:
+        return session.directory / file if file else None
+
+    return Reports(junit=place(junit), json_file=place(report), times=place(times))
 
 
 def _class(kind: str) -> PipelineClass:
     from pipelinegen.cache.trust import PipelineClass
 
     return PipelineClass(kind)
+
+
+def _evaluate(session: Session, config: Config) -> Evaluate:
+    """Evaluation of the checked-out flake, for handoffs without derivations."""
+    import functools
+
+    from pipelinegen.inventory.instantiate import instantiate
+    from pipelinegen.inventory.model import FlakeSource
+    from pipelinegen.inventory.read import read_source
+    from pipelinegen.plan.model import Attribute
+    from pipelinegen.run.handoff import Evaluated
+
+    @functools.cache
+    def source_of(flake: str) -> FlakeSource:
+        return read_source(flake, cwd=session.directory, config=config)
+
+    def evaluate(flake: str, attribute: Attribute) -> Evaluated:
+        source = source_of(flake)
+        drv_path = instantiate(source, attribute.path, attribute.suffix, config)
+        return Evaluated(source.rev, source.nix_version, drv_path)
+
+    return evaluate
 
 
 def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str | None, files: Reports) -> None:
@@ -72,6 +105,7 @@ def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str
 
     session = open_session(ctx)
     folder = session.handoff(handoff)
+    config = session.load_config().config
     with interruptible():
         work = read_work(folder)
         unit = find_unit_by_name(work, stage, name)
@@ -79,11 +113,13 @@ def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str
             work,
             unit,
             folder=folder,
-            config=session.load_config().config,
+            config=config,
             kind=_class(kind),
             console=session.console,
             reports=files,
             again=quote(["pipelinegen", "run", stage, "--class", kind, "--handoff", str(folder), "--", name]),
+            outputs=session.outputs,
+            evaluate=_evaluate(session, config),
         )
     result.raise_if_failed()
 
@@ -93,12 +129,20 @@ def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str
 @class_option
 @handoff_option
 @report_options
+@times_option
 @click.pass_context
 def build(
-    ctx: click.Context, /, name: str, kind: str, handoff: str | None, junit: str | None, report: str | None
+    ctx: click.Context,
+    /,
+    name: str,
+    kind: str,
+    handoff: str | None,
+    junit: str | None,
+    report: str | None,
+    times: str | None,
 ) -> None:
     """Build one unit."""
-    _run_unit(ctx, name, "build", kind, handoff, _reports(open_session(ctx), junit, report))
+    _run_unit(ctx, name, "build", kind, handoff, _reports(open_session(ctx), junit, report, times))
 
 
 @command.command("test", help="Run the check NAME, an integration command, or `nix flake check --no-build`.")
@@ -108,6 +152,7 @@ def build(
 @class_option
 @handoff_option
 @report_options
+@times_option
 @click.pass_context
 def test(
     ctx: click.Context,
@@ -119,6 +164,7 @@ def test(
     handoff: str | None,
     junit: str | None,
     report: str | None,
+    times: str | None,
 ) -> None:
     """Run one test of one of three kinds."""
     from pipelinegen.errors import UsageError
@@ -129,7 +175,7 @@ def test(
     if sum(value is not None for value in (name, test_command, flake_check)) != 1:
         raise UsageError("name one thing to test", hint="a check, --command NAME, or --flake-check FLAKE")
     session = open_session(ctx)
-    files = _reports(session, junit, report)
+    files = _reports(session, junit, report, times)
     if name is not None:
         _run_unit(ctx, name, "test", kind, handoff, files)
         return
@@ -177,6 +223,7 @@ def push(
                     kind=_class(kind),
                     console=session.console,
                     reports=_reports(session, _with_suffix(junit, suffix), _with_suffix(report, suffix)),
+                    outputs=session.outputs,
                 )
             )
     for result in results:
@@ -209,8 +256,37 @@ def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind
             console=session.console,
             report=session.directory / report if report else None,
             dry_run=dry_run,
+            outputs=session.outputs,
         )
     done.raise_if_failed()
+
+
+@command.command("record", help="Add the build times of a pipeline's jobs to those that later ones plan with.")
+@click.option(
+    "--times-dir",
+    "folder",
+    default=TIMES_FOLDER,
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder with what `run build` and `run test` wrote for --times.",
+)
+@click.option(
+    "--history",
+    "file",
+    default=HISTORY_FILE,
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="File of recorded build times; made where there is none.",
+)
+@click.pass_context
+def record(ctx: click.Context, /, folder: str, file: str) -> None:
+    """Record; files that cannot be used are warnings."""
+    from pipelinegen.process import interruptible
+    from pipelinegen.run.times import run_record
+
+    session = open_session(ctx)
+    with interruptible():
+        run_record(session.directory / folder, session.directory / file, console=session.console)
 
 
 @command.command("evaluation-failure", help="Print why ATTR did not evaluate, and fail.")

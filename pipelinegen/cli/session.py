@@ -15,6 +15,7 @@ from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import LoadedConfig
 from pipelinegen.console import Console, want_colour
 from pipelinegen.errors import UsageError
+from pipelinegen.job_names import OUTPUTS
 
 
 class _CommandLog(logging.Handler):
@@ -55,6 +56,19 @@ class Session:
         """The folder that `generate` wrote: the option, else `PIPELINEGEN_HANDOFF`, else `.pipelinegen`."""
         # The variable wins over what the pipeline file says, so that a job can be repeated elsewhere.
         return self.directory / (self.env.handoff or option or ".pipelinegen")
+
+    @property
+    def outputs(self) -> Path:
+        """Where jobs leave outputs for each other as artifacts: below the working folder, for each pipeline.
+
+        What an earlier pipeline, perhaps a merge request's, left in a working folder is not looked at.
+        """
+        return self.directory / OUTPUTS / (self.env.pipeline_id or "local")
+
+    def history(self, option: str | None) -> Path | None:
+        """The file of recorded build times: the option, else `PIPELINEGEN_HISTORY`; null means the usual place."""
+        named = option or self.env.history
+        return self.directory / named if named else None
 
     @property
     def colour_on_stdout(self) -> bool:

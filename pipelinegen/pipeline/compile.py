@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pipelinegen import __version__
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
-from pipelinegen.job_names import environment_name, resource_group, title
+from pipelinegen.history import HISTORY_FILE, HISTORY_FOLDER, HISTORY_KEY, TIMES_FOLDER
+from pipelinegen.job_names import environment_name, resource_group, slug, title
 from pipelinegen.pipeline import durations
 from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
 from pipelinegen.pipeline.model import (
     Artifacts,
+    Cache,
     Default,
     Environment,
     Image,
@@ -23,7 +25,7 @@ from pipelinegen.pipeline.model import (
     Reports,
     Retry,
 )
-from pipelinegen.pipeline.needs_tree import fan_in
+from pipelinegen.pipeline.needs_tree import OUTPUTS_OF_ALL, fan_in
 from pipelinegen.plan.model import Action, Plan, Planned, Stage, Task
 from pipelinegen.plan.situation import find_runner
 
@@ -36,6 +38,9 @@ HANDOFF = ".pipelinegen"
 PARENT = "$PARENT_PIPELINE_ID"
 """Set by the trigger job; GitLab wants the id of the parent as a string."""
 
+FROM_PARENT = Need(pipeline=PARENT, job=INSPECT_JOB, artifacts=True)
+"""Waits for nothing: the parent's job has passed before there is a child. It downloads the handoff folder."""
+
 RETRY_AFTER = (
     "runner_system_failure",
     "stuck_or_timeout_failure",
@@ -47,6 +52,7 @@ RETRY_AFTER = (
 TRANSIENT_EXIT_CODE = 75
 
 JUNIT = "junit.xml"
+_TEST_REPORT = Artifacts(reports=Reports(junit=(JUNIT,)), when="always", expire_in="1 week")
 DEPLOY_REPORT = "deploy.json"
 DEPLOY_TIMEOUT = "2 hours"
 SHORT_TIMEOUT = "10 minutes"
@@ -75,9 +81,22 @@ class Surroundings:
 
 
 def compile_pipeline(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
-    """The child pipeline that carries out the plan."""
-    compiler = _Compiler(config, surroundings)
-    jobs = fan_in([compiler.job(task) for task in planned.tasks], config.gitlab.max_needs - 5)
+    """The child pipeline that carries out the plan, whatever its size (`children.make_files` divides it)."""
+    whole = compile_tasks(planned, config, surroundings)
+    gitlab = config.gitlab
+    jobs = fan_in(whole.jobs, few_needs(gitlab.max_needs), max_artifact_mb=gitlab.max_artifact_mb)
+    return whole.model_copy(update={"jobs": jobs})
+
+
+def few_needs(allowed: int) -> int:
+    """`needs` that a job gets at most: some below what the server allows."""
+    return max(allowed - 5, 2)
+
+
+def compile_tasks(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
+    """One job per task, each with all its needs, however many."""
+    records = any(task.action is Action.RECORD for task in planned.tasks)
+    compiler = _Compiler(config, surroundings, records=records)
     deploys = any(task.action is Action.DEPLOY for task in planned.tasks)
     cancels = supports(config.gitlab.version, "workflow:auto_cancel:on_new_commit")
     return Pipeline(
@@ -86,9 +105,15 @@ def compile_pipeline(planned: Planned, config: Config, surroundings: Surrounding
         auto_cancel_on_new_commit=("none" if deploys else "interruptible") if cancels else None,
         stages=tuple(Stage),
         default=compiler.default(),
-        variables={"GIT_DEPTH": "1"},
-        jobs=tuple(jobs),
+        # Evaluated again, a flake must look as it did to the parent's job, also to what asks for its depth.
+        variables={} if config.handoff.derivations == "evaluate" else {"GIT_DEPTH": "1"},
+        jobs=tuple(compiler.job(task) for task in planned.tasks),
     )
+
+
+def anywhere(config: Config) -> tuple[str, ...]:
+    """Runner tags of a job that runs on any system."""
+    return config.runners[0].tags if config.runners else ()
 
 
 def _header(plan: Plan) -> tuple[str, ...]:
@@ -98,7 +123,8 @@ def _header(plan: Plan) -> tuple[str, ...]:
 
 
 def _title(planned: Planned) -> str:
-    counts = {stage: sum(1 for task in planned.tasks if task.stage is stage) for stage in Stage}
+    tasks = [task for task in planned.tasks if task.action is not Action.RECORD]
+    counts = {stage: sum(1 for task in tasks if task.stage is stage) for stage in Stage}
     counts[Stage.DEPLOY] = sum(1 for task in planned.tasks if task.action is Action.DEPLOY)
     parts = [f"{count} {stage}" for stage, count in counts.items() if count]
     base = planned.plan.base
@@ -107,9 +133,11 @@ def _title(planned: Planned) -> str:
 
 
 class _Compiler:
-    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+    def __init__(self, config: Config, surroundings: Surroundings, *, records: bool) -> None:
         self.config = config
         self.surroundings = surroundings
+        self.records = records
+        self.needs: dict[tuple[str, bool], Need] = {}
 
     def default(self) -> Default:
         """What jobs take over unless they say otherwise."""
@@ -134,6 +162,7 @@ class _Compiler:
             Action.PUSH: self._push,
             Action.APPROVE: self._approve,
             Action.DEPLOY: self._deploy,
+            Action.RECORD: self._record,
             Action.SUMMARY: self._summary,
         }[task.action](task)
 
@@ -147,17 +176,19 @@ class _Compiler:
         if task.system:
             # A unit whose features no runner offers goes to one of its system, a unit of a system without
             # a runner to the first: Nix says what is missing, and that beats waiting for ever.
-            runner = find_runner(self.config, task.system, task.features)
-            runner = runner or find_runner(self.config, task.system, ())
-        if runner is None:  # a job of no system runs anywhere
-            runner = self.config.runners[0] if self.config.runners else None
-        return runner.tags if runner else ()
+            runner = find_runner(self.config.runners, task.system, task.features)
+            runner = runner or find_runner(self.config.runners, task.system, ())
+        return runner.tags if runner else anywhere(self.config)
 
     def _needs(self, task: Task) -> tuple[Need, ...]:
-        needs = [Need(job=name) for name in task.needs]
-        if task.needs_handoff:
-            needs.append(Need(pipeline=PARENT, job=INSPECT_JOB, artifacts=True))
-        return tuple(needs)
+        takes = frozenset(task.takes) if self.config.handoff.mode == "artifacts" else frozenset()
+        wanted = [(name, name in takes) for name in task.needs]
+        for name, artifacts in wanted:
+            # One value for all jobs that need it: there may be a hundred thousand.
+            if (name, artifacts) not in self.needs:
+                self.needs[name, artifacts] = Need(job=name, artifacts=artifacts)
+        needs = tuple(self.needs[one] for one in wanted)
+        return (*needs, FROM_PARENT) if task.needs_handoff else needs
 
     def _timeout(self, task: Task) -> str:
         configured = self.config.gitlab.timeout
@@ -168,13 +199,22 @@ class _Compiler:
 
     def _with_report(self, command: str, *options: str, names: Sequence[str] = ()) -> tuple[tuple[str, ...], Artifacts]:
         """A line of `pipelinegen run`; foreign names come after `--`, where they cannot be options."""
-        artifacts = Artifacts(reports=Reports(junit=(JUNIT,)), when="always", expire_in="1 week")
-        return (self._line("run", command, *options, "--junit", JUNIT, *(("--", *names) if names else ())),), artifacts
+        line = self._line("run", command, *options, "--junit", JUNIT, *(("--", *names) if names else ()))
+        return (line,), _TEST_REPORT
 
     def _unit(self, task: Task) -> Job:
         subject = task.name.removeprefix(f"{task.action} ")
-        options = ("--class", self.surroundings.kind, "--handoff", self.surroundings.handoff)
-        return self._worker(task, *self._with_report(task.action, *options, names=[subject]))
+        options = ["--class", self.surroundings.kind, "--handoff", self.surroundings.handoff]
+        paths: tuple[str, ...] = ()
+        if self.records:
+            paths = (f"{TIMES_FOLDER}/{slug(task.name)}.json",)
+            options += ["--times", *paths]
+        script, artifacts = self._with_report(task.action, *options, names=[subject])
+        if self.config.handoff.mode == "artifacts":
+            paths = (*paths, f"{OUTPUTS_OF_ALL}{slug(task.name)}/")
+        if paths:
+            artifacts = artifacts.model_copy(update={"paths": paths})
+        return self._worker(task, script, artifacts)
 
     def _worker(self, task: Task, script: Sequence[str], artifacts: Artifacts | None) -> Job:
         return Job(
@@ -205,6 +245,22 @@ class _Compiler:
         caches = [word for name in task.caches for word in ("--to", name)]
         options = ("--class", self.surroundings.kind, *caches)
         return self._worker(task, *self._with_report("push", *options, names=task.store_paths))
+
+    def _record(self, task: Task) -> Job:
+        """Runs behind all builds and tests however they end, and fails nothing.
+
+        Without `needs` it waits for the stages before its own and downloads what their jobs uploaded. It has a
+        checkout because making one also removes what an earlier pipeline left in the runner's folder.
+        """
+        line = self._line("run", "record", "--times-dir", TIMES_FOLDER, "--history", HISTORY_FILE)
+        update = {
+            "when": "always",
+            "allow_failure": True,
+            "needs": None,
+            "timeout": SHORT_TIMEOUT,
+            "cache": (Cache(key=HISTORY_KEY, paths=(f"{HISTORY_FOLDER}/",), policy="pull-push"),),
+        }
+        return self._worker(task, (line,), None).model_copy(update=update)
 
     def _no_op(self, task: Task, lines: Sequence[str]) -> Job:
         """A job that only prints: no checkout, no tools, no download."""

@@ -60,15 +60,15 @@ _OTHER_GLOBALS = frozenset({"after_script", "before_script", "cache", "image", "
 """Global keywords of GitLab's that are no jobs, and that pipelinegen never writes."""
 
 
-def to_document(pipeline: Pipeline) -> dict[str, Any]:
-    """The file's content, keys in their order.
+def entries(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
+    """The file's keywords and jobs with what they hold, in their order, one at a time: there may be many.
 
     Raises:
         VerificationError: two jobs have one name, or a job is named like a keyword of the file; YAML
             cannot say that.
     """
-    jobs = {job.name: _dump(job) for job in pipeline.jobs}
-    if len(jobs) != len(pipeline.jobs) or not jobs.keys().isdisjoint(_Globals.model_fields):
+    names = {job.name for job in pipeline.jobs}
+    if len(names) != len(pipeline.jobs) or not names.isdisjoint(_Globals.model_fields):
         raise VerificationError(
             "the pipeline cannot be written as YAML",
             findings=["L08: two jobs have one name, or a job is named like a keyword of the file"],
@@ -86,7 +86,14 @@ def to_document(pipeline: Pipeline) -> dict[str, Any]:
         default=pipeline.default,
         variables=pipeline.variables,
     )
-    return _dump(known) | jobs
+    yield from _dump(known).items()
+    for job in pipeline.jobs:
+        yield entry(job)
+
+
+def entry(job: Job) -> tuple[str, Any]:
+    """The job's name and what the file holds under it."""
+    return job.name, _dump(job)
 
 
 def from_document(document: dict[str, Any], *, header: Sequence[str] = ()) -> Pipeline:

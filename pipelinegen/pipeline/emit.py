@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipelinegen.pipeline import yaml_text
-from pipelinegen.pipeline.document import KEYWORDS, from_document, to_document
-from pipelinegen.pipeline.model import Pipeline
+from pipelinegen.pipeline.document import KEYWORDS, entries, entry, from_document
+from pipelinegen.pipeline.model import Job, Pipeline
 
 
 def to_yaml(pipeline: Pipeline) -> str:
@@ -14,7 +14,12 @@ def to_yaml(pipeline: Pipeline) -> str:
         VerificationError: the pipeline holds what YAML cannot say: two jobs of one name, or half a
             character (a lone surrogate).
     """
-    return yaml_text.dump(to_document(pipeline), keywords=KEYWORDS, header=pipeline.header_comment)
+    return yaml_text.dump(entries(pipeline), keywords=KEYWORDS, header=pipeline.header_comment)
+
+
+def job_bytes(job: Job) -> int:
+    """The size of this job in any file."""
+    return len(yaml_text.dump([entry(job)], keywords=KEYWORDS).encode())
 
 
 def from_yaml(text: str) -> Pipeline:

@@ -10,6 +10,7 @@ import re
 
 from pydantic import Field
 
+from pipelinegen.config import GitLab
 from pipelinegen.errors import UsageError
 from pipelinegen.values import Value
 
@@ -38,6 +39,11 @@ class Limits(Value):
     max_memory: int = Field(default=2_000_000, gt=0)
     max_cache: int = Field(default=4, gt=0)
     warn_at: float = Field(default=0.8, gt=0, le=1)
+
+    @classmethod
+    def of(cls, settings: GitLab) -> Limits:
+        """Those that the configuration names, the rest by default."""
+        return cls(max_jobs=settings.max_jobs, max_needs=settings.max_needs, max_deployments=settings.max_deployments)
 
 
 MAX_TAGS = 49
@@ -87,9 +93,15 @@ def memory_estimate(yaml_bytes: int) -> int:
     return int(yaml_bytes * MEMORY_PER_BYTE)
 
 
+def room_for_bytes(limits: Limits) -> int:
+    """Bytes of a file that neither its artifact nor its memory is too small for."""
+    return min(limits.max_bytes, int(limits.max_memory / MEMORY_PER_BYTE))
+
+
 SINCE: dict[str, Version] = {
     "id_tokens": (15, 7),
     "workflow:name": (15, 8),
+    "trigger:forward": (15, 1),
     "image:pull_policy": (15, 4),
     "cache:unprotect": (15, 8),
     "cache:fallback_keys": (16, 0),

@@ -14,6 +14,7 @@ Some rules are held elsewhere: L23 (nesting) where text is read, L27 (budgets of
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelinegen.characters import inert
@@ -96,6 +97,7 @@ CHECKS: tuple[NamedCheck, ...] = (
     NamedCheck("R1", values.unconditional_workflow),
     NamedCheck("R3", deploys.manual_jobs_do_not_block),
     NamedCheck("R4", values.unconditional_jobs),
+    NamedCheck("R6", values.children_are_waited_for),
     NamedCheck("D01", deploys.deploys_are_gates),
     NamedCheck("W01", graph.no_accidental_groups),
     NamedCheck("W02", deploys.deploys_are_alone),
@@ -107,7 +109,14 @@ CHECKS: tuple[NamedCheck, ...] = (
 )
 
 
-_TOO_LARGE = "exclude outputs, or raise gitlab.max_jobs where the server allows more; caches make later pipelines small"
+OF_SIZE = frozenset({"L20", "L21", "L22"})
+"""Rules that fewer jobs would not break."""
+
+TOO_LARGE = (
+    "exclude outputs, or raise gitlab.max_jobs where the server allows more, or gitlab.max_pipelines; "
+    "caches make later pipelines small"
+)
+"""What to do about a pipeline that breaks one of them."""
 
 
 def verify(
@@ -160,12 +169,18 @@ def require_valid(
         UsageError: `version` is no version.
     """
     findings = verify(pipeline, limits, version, yaml_bytes=yaml_bytes, merge_request=merge_request, child=child)
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    if errors:
-        broken = "a rule" if errors == 1 else f"{errors} rules"
-        raise VerificationError(
-            f"the pipeline breaks {broken}, so nothing was written",
-            findings=[str(finding) for finding in sorted(findings, key=lambda finding: finding.severity)],
-            hint=_TOO_LARGE if any(finding.rule in {"L20", "L21", "L22"} for finding in findings) else None,
-        )
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        raise refusal(findings)
     return findings
+
+
+def refusal(findings: Iterable[Finding], *more: str) -> VerificationError:
+    """The error that says what is wrong, the worst first, and `more`."""
+    listed = sorted(findings, key=lambda finding: finding.severity)
+    errors = sum(finding.severity is Severity.ERROR for finding in listed)
+    broken = "a rule" if errors == 1 else f"{errors} rules"
+    return VerificationError(
+        f"the pipeline breaks {broken}, so nothing was written",
+        findings=[*(str(finding) for finding in listed[:errors]), *more, *(str(one) for one in listed[errors:])],
+        hint=TOO_LARGE if any(finding.rule in OF_SIZE for finding in listed) else None,
+    )

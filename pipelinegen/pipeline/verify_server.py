@@ -108,6 +108,7 @@ JOB_USES: dict[str, Callable[[Job], bool]] = {
         job.manual_confirmation is not None and job.environment and job.environment.action == "stop"
     ),
     "retry:exit_codes": lambda job: bool(job.retry and job.retry.exit_codes),
+    "trigger:forward": lambda job: bool(job.trigger and job.trigger.forward),
     "trigger:include:inputs": lambda job: bool(job.trigger and any(include.inputs for include in job.trigger.include)),
     "trigger:strategy: mirror": lambda job: bool(job.trigger and job.trigger.strategy == "mirror"),
     "variables in environment:deployment_tier": lambda job: bool(

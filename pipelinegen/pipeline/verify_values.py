@@ -167,6 +167,17 @@ def trigger_jobs(subject: Subject) -> Iterator[Trouble]:
                 yield job.name, f"includes an artifact of {include.job!r}, which does not exist"
             elif source is job or subject.is_later(source, than=job):
                 yield job.name, f"includes an artifact of {include.job!r}, which does not run before it"
+            elif job.needs is not None and source.name not in job.local_needs:
+                yield job.name, f"includes an artifact of {include.job!r}, which is not one of its needs"
+
+
+def children_are_waited_for(subject: Subject) -> Iterator[Trouble]:
+    """A trigger job without a strategy passes as soon as its child exists, whatever becomes of it."""
+    if not subject.child:
+        return
+    for job in subject.jobs:
+        if job.trigger is not None and job.trigger.strategy is None:
+            yield job.name, "starts a child pipeline and does not wait for it; it needs `strategy: depend`"
 
 
 def retries(subject: Subject) -> Iterator[Trouble]:

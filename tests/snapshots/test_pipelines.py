@@ -51,7 +51,9 @@ def fleet(salt: str = "", *, tool: bool = True) -> Fleet:
 
 
 def render(made: Fleet, settings: dict[str, Any] | None = None, **push: Any) -> str:
-    return render_pipeline(made.recording(), config=configuration.parse(settings or {}), **push)
+    """The pipeline; without the job that records build times, which one case shows."""
+    config = configuration.parse({"packing": {"record": False}, **(settings or {})})
+    return render_pipeline(made.recording(), config=config, **push)
 
 
 def test_everything_is_new(pipeline: SnapshotAssertion) -> None:
@@ -168,6 +170,21 @@ def test_related_gate(pipeline: SnapshotAssertion) -> None:
     assert render(made, {"hosts": hosts, "tests": tests}) == pipeline
 
 
+def test_outputs_travel_as_artifacts(pipeline: SnapshotAssertion) -> None:
+    made = Fleet()
+    lib = made.drv("lib")
+    made.check("app-runs", made.drv("app-runs", lib))
+    made.host("web1", made.drv("nixos-system-web1", lib))
+    settings = {"caches": CACHES, "handoff": {"mode": "artifacts"}, "hosts": WEB1}
+    assert render(made, settings) == pipeline
+
+
+def test_jobs_evaluate_what_they_build(pipeline: SnapshotAssertion) -> None:
+    made = Fleet()
+    made.package("hello", made.drv("hello"))
+    assert render(made, {"handoff": {"derivations": "evaluate"}}) == pipeline
+
+
 def test_integration_commands_and_flake_check(pipeline: SnapshotAssertion) -> None:
     tests = [
         {"name": "always", "command": "./always"},
@@ -182,6 +199,14 @@ def test_image_setup_lines_and_an_old_server(pipeline: SnapshotAssertion) -> Non
     made = Fleet()
     made.package("hello", made.drv("hello"))
     assert render(made, {"gitlab": gitlab}) == pipeline
+
+
+def test_build_times_are_recorded(pipeline: SnapshotAssertion) -> None:
+    made = Fleet()
+    hello = made.drv("hello")
+    made.package("hello", hello)
+    made.check("hello-runs", made.drv("hello-runs", hello))
+    assert render(made, {"packing": {"record": True}}) == pipeline
 
 
 def test_names_that_need_quoting(pipeline: SnapshotAssertion) -> None:

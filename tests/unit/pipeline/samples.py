@@ -100,7 +100,7 @@ def bridge(**keywords: Any) -> Job:
 
 def trigger(artifact: str = "child.yml", source: str | None = "summary", **keywords: Any) -> Trigger:
     """A child pipeline from an artifact."""
-    return Trigger(include=(Include(artifact=artifact, job=source),), **keywords)
+    return Trigger(**{"include": (Include(artifact=artifact, job=source),), "strategy": "depend", **keywords})
 
 
 def only(*jobs: Job) -> Pipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from pipelinegen import characters
 from pipelinegen.errors import VerificationError
 from pipelinegen.job_names import job_name
-from pipelinegen.pipeline.document import KEYWORDS
+from pipelinegen.pipeline import yaml_text
+from pipelinegen.pipeline.document import KEYWORDS, entries
 from pipelinegen.pipeline.emit import escape_variable_value, from_yaml, to_yaml
 from pipelinegen.pipeline.model import Environment, IdToken, Job, Need, Pipeline, Retry, Rule, Variable
+from tests.unit.pipeline.reference_yaml import reference
 from tests.unit.pipeline.samples import HOSTILE, PIPELINES, TEXT, job, pipeline, sound_pipeline
 from tests.unit.pipeline.samples import KEYWORDS as JOB_KEYWORDS
 
@@ -92,6 +95,33 @@ def test_the_file_looks_like_this() -> None:
 @given(PIPELINES)
 def test_any_pipeline_is_read_back_as_it_was(anything: Pipeline) -> None:
     assert from_yaml(to_yaml(anything)) == anything
+
+
+@settings(max_examples=200, deadline=None)
+@given(PIPELINES)
+def test_any_pipeline_is_written_as_pyyaml_would(anything: Pipeline) -> None:
+    document = dict(entries(anything))
+    assert yaml_text.dump(document.items(), keywords=KEYWORDS) == reference(document, KEYWORDS)
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | TEXT | st.sampled_from(["\u200b" * 400, "k" * 999, "k" * 1000])
+KEYS = TEXT | st.sampled_from(["script", "\u200b" * 400, "k" * 999, "k" * 1000])
+DATA = st.recursive(
+    PLAIN, lambda data: st.lists(data, max_size=3) | st.dictionaries(KEYS, data, max_size=3), max_leaves=12
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, DATA, max_size=3))
+def test_any_plain_data_is_written_as_pyyaml_would(anything: dict[str, Any]) -> None:
+    written = yaml_text.dump(anything.items(), keywords=KEYWORDS)
+    assert written == reference(anything, KEYWORDS)
+    assert yaml.safe_load(written) == anything
+
+
+def test_what_no_ci_file_holds_is_not_written() -> None:
+    with pytest.raises(TypeError, match="float"):
+        yaml_text.dump([("script", 1.5)], keywords=KEYWORDS)
 
 
 def test_the_strategies_reach_every_keyword_of_a_job() -> None:

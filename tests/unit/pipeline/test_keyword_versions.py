@@ -10,6 +10,7 @@ from pipelinegen.pipeline.model import (
     Cache,
     Default,
     Environment,
+    Forward,
     IdToken,
     Image,
     ImageUser,
@@ -39,6 +40,7 @@ USES: dict[str, Pipeline] = {
     "artifacts:access": pipeline(x(artifacts=Artifacts(access="none"))),
     "manual_confirmation": pipeline(manual(manual_confirmation="Sure?")),
     "retry:exit_codes": pipeline(x(retry=Retry(max=1, exit_codes=(75,)))),
+    "trigger:forward": pipeline(bridge(trigger=trigger(forward=Forward(pipeline_variables=True)))),
     "trigger:include:inputs": pipeline(
         bridge(trigger=Trigger(include=(Include(artifact="c.yml", job="summary", inputs={"a": "b"}),)))
     ),

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelinegen.pipeline.limits import Limits
-from pipelinegen.pipeline.model import Job, Need, Pipeline
-from pipelinegen.pipeline.needs_tree import fan_in
+from pipelinegen.pipeline.model import Artifacts, Job, Need, Pipeline
+from pipelinegen.pipeline.needs_tree import OUTPUTS_OF_ALL, fan_in
 from pipelinegen.pipeline.verify import Finding, verify
 from tests.unit.pipeline.samples import STAGES, job
 
@@ -76,7 +76,7 @@ def test_jobs_that_wait_for_the_same_share_their_collectors() -> None:
     assert verify_graph(grown) == ()
 
 
-def test_needs_that_do_more_than_wait_stay() -> None:
+def test_needs_that_are_about_other_files_stay() -> None:
     special = (
         Need(job="b0", artifacts=True),
         Need(job="b1", optional=True),
@@ -88,6 +88,61 @@ def test_needs_that_do_more_than_wait_stay() -> None:
     assert set(special) <= set(grown.needs or ())
     assert "b59" in grown.local_needs, "an artifact is downloaded from it"
     assert len(grown.needs or ()) <= 45
+
+
+def leaving(count: int) -> tuple[Job, ...]:
+    """Jobs that leave outputs for others."""
+    return tuple(
+        job(f"b{number}", stage="build", needs=(), artifacts=Artifacts(paths=(f"{OUTPUTS_OF_ALL}b{number}/",)))
+        for number in range(count)
+    )
+
+
+def takes_from(jobs: tuple[Job, ...], name: str) -> set[str]:
+    """Whose outputs a job downloads, those that collectors pass on included."""
+    by_name = {job.name: job for job in jobs}
+    found: set[str] = set()
+    for need in by_name[name].needs or ():
+        if need.artifacts:
+            found |= takes_from(jobs, need.job) if need.job.startswith("collect ") else {need.job}
+    return found
+
+
+def test_outputs_are_passed_on_by_collectors_that_upload_them_again() -> None:
+    built, tested = leaving(100), sources(100, "test", "t")
+    needs = (*(Need(job=one.name, artifacts=True) for one in built), *(Need(job=one.name) for one in tested))
+    deploy = job("deploy", stage="deploy", needs=needs)
+    grown = fan_in((*built, *tested, deploy), max_artifact_mb=7)
+    assert takes_from(grown, "deploy") == set(names(built))
+    assert waits_for(grown, "deploy") == set(names((*built, *tested)))
+    assert max(len(job.needs or ()) for job in grown) <= 45
+    for collector in grown:
+        if collector.name.startswith("collect build"):
+            assert collector.artifacts == Artifacts(paths=(OUTPUTS_OF_ALL,), expire_in="1 week")
+            assert all(need.artifacts for need in collector.needs or ())
+            assert "7168" in collector.script[-1], "KiB of an archive"
+        elif collector.name.startswith("collect test"):
+            assert collector.artifacts is None
+            assert not any(need.artifacts for need in collector.needs or ())
+    assert verify_graph(grown) == ()
+
+
+def test_collectors_of_collectors_pass_outputs_on_too() -> None:
+    built = leaving(200)
+    deploy = job("deploy", stage="deploy", needs=tuple(Need(job=one.name, artifacts=True) for one in built))
+    grown = fan_in((*built, deploy), 5)
+    assert takes_from(grown, "deploy") == set(names(built))
+    assert max(len(job.needs or ()) for job in grown) == 5
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_one_of_each_kind_ends_even_where_there_is_room_for_one(limit: int) -> None:
+    built = leaving(2)
+    parent = tuple(Need(job=f"p{number}", pipeline="$PARENT_PIPELINE_ID", artifacts=True) for number in range(3))
+    needs = (Need(job="b0", artifacts=True), Need(job="b1"), *parent)
+    grown = fan_in((*built, job("deploy", stage="deploy", needs=needs)), limit)
+    assert takes_from(grown, "deploy") >= {"b0"}
+    assert waits_for(grown, "deploy") == {"b0", "b1"}
 
 
 def test_a_collector_does_not_take_the_name_of_a_job() -> None:
