@@ -203,7 +203,11 @@ class GitLab(Value):
     image: str | None = Field(
         default=None, description="container image of every job; without it the one in `PIPELINEGEN_IMAGE`"
     )
-    max_jobs: int = Field(default=500, gt=0, description="jobs per pipeline that the plan allows")
+    max_jobs: int = Field(
+        default=450,
+        gt=0,
+        description="jobs per pipeline that the plan allows; servers may count those of all running pipelines together",
+    )
     max_needs: int = Field(default=50, gt=1, description="`needs` per job that the server allows")
     max_deployments: int = Field(default=500, gt=0, description="deployment jobs per pipeline that the server allows")
     max_pipelines: int = Field(

@@ -17,6 +17,9 @@ The makespan alone cannot tell which of two arrangements is closer to a better o
 chains holds it up. In the end it is all that counts.
 """
 
+TOO_MANY_JOBS = 20
+"""How many times its fixed cost a job beyond the limit counts."""
+
 
 @dataclass(frozen=True)
 class Arrangement:
@@ -29,6 +32,7 @@ class Arrangement:
         job_of: derivation → job.
         seconds: job → what building its derivations takes.
         waits: job → jobs that must end before; those that another one of them waits for may be left out.
+        limit: jobs that there may be; infinite: any number.
         early: how much the mean time at which work is done counts for the score.
     """
 
@@ -38,10 +42,13 @@ class Arrangement:
     job_of: Sequence[int]
     seconds: Mapping[int, float]
     waits: Mapping[int, frozenset[int]]
+    limit: float = float("inf")
     early: float = EARLY
 
     @classmethod
-    def of(cls, graph: WorkGraph, overhead: float, groups: Iterable[Sequence[int]]) -> Arrangement:
+    def of(
+        cls, graph: WorkGraph, overhead: float, groups: Iterable[Sequence[int]], limit: float = float("inf")
+    ) -> Arrangement:
         """The arrangement with a job for each of `groups`, which hold every derivation once."""
         members = {job: tuple(sorted(group)) for job, group in enumerate(groups)}
         job_of = [0] * len(graph.drvs)
@@ -49,7 +56,7 @@ class Arrangement:
             for node in nodes:
                 job_of[node] = job
         seconds = {job: build_seconds(graph, nodes) for job, nodes in members.items()}
-        return cls(graph, overhead, members, job_of, seconds, without_implied(_needs(graph, members, job_of)))
+        return cls(graph, overhead, members, job_of, seconds, without_implied(_needs(graph, members, job_of)), limit)
 
     @cached_property
     def needs(self) -> Mapping[int, frozenset[int]]:
@@ -83,6 +90,7 @@ class Arrangement:
     def score(self) -> float:
         """Seconds, the fewer the better: the makespan, and what the jobs' fixed costs take from the runners.
 
+        Jobs beyond the limit count several times what they cost, so that a way back below it is always taken.
         Infinite for jobs that wait for each other in a circle.
         """
         if self.schedule is None:
@@ -92,7 +100,8 @@ class Arrangement:
         done = sum(seconds[job] * end for job, end in zip(self.order, self.schedule.ends, strict=True))
         jobs = Counter(self._pools)
         fixed = sum(self.overhead * jobs[number] / pool.count for number, pool in enumerate(self.graph.pools))
-        return self.schedule.makespan + fixed + (self.early * done / work if work else 0.0)
+        excess = TOO_MANY_JOBS * max(len(self.members) - self.limit, 0) * self.overhead
+        return self.schedule.makespan + fixed + excess + (self.early * done / work if work else 0.0)
 
     def work(self, job: int, other: int) -> float:
         """What two jobs take together; infinite where one of them is no longer there."""
@@ -117,21 +126,30 @@ class Arrangement:
         for each in (*changed, *users):
             needs[each] = _needs_of(each, members[each], job_of, self.graph)
         seconds = {**self.seconds, **{each: build_seconds(self.graph, nodes) for each, nodes in changed.items()}}
-        return Arrangement(self.graph, self.overhead, members, job_of, seconds, without_implied(needs), self.early)
+        return Arrangement(
+            self.graph, self.overhead, members, job_of, seconds, without_implied(needs), self.limit, self.early
+        )
 
-    def merge(self, job: int, other: int) -> Arrangement:
-        """Two jobs become one, under the number of the first."""
+    def merge(self, pairs: Iterable[tuple[int, int]]) -> Arrangement:
+        """Each pair of jobs becomes one, under the number of its first; no job is in two pairs."""
         members = dict(self.members)
-        members[job] = tuple(sorted((*self.members[job], *members.pop(other))))
-        job_of = list(self.job_of)
-        for node in self.members[other]:
-            job_of[node] = job
         seconds = dict(self.seconds)
-        del seconds[other]
-        seconds[job] = build_seconds(self.graph, members[job])
-        waits = {each: waited - {other} | {job} if other in waited else waited for each, waited in self.waits.items()}
-        waits[job] = (waits[job] | waits.pop(other)) - {job}
-        return Arrangement(self.graph, self.overhead, members, job_of, seconds, waits, self.early)
+        job_of = list(self.job_of)
+        now = {other: job for job, other in pairs}
+        for other, job in now.items():
+            members[job] = tuple(sorted((*members[job], *members.pop(other))))
+            del seconds[other]
+            seconds[job] = build_seconds(self.graph, members[job])
+            for node in self.members[other]:
+                job_of[node] = job
+        gone = now.keys()
+        waits = {
+            job: waited if gone.isdisjoint(waited) else frozenset([now.get(other, other) for other in waited])
+            for job, waited in self.waits.items()
+        }
+        for other, job in now.items():
+            waits[job] = (waits[job] | waits.pop(other)) - {job}
+        return Arrangement(self.graph, self.overhead, members, job_of, seconds, waits, self.limit, self.early)
 
 
 def _needs(graph: WorkGraph, members: Mapping[int, Sequence[int]], job_of: Sequence[int]) -> dict[int, frozenset[int]]:

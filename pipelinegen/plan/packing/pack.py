@@ -23,6 +23,9 @@ FEW = 1500
 TOO_MANY = 5000
 """Things to move from which on there is no search: classes alone give enough jobs."""
 
+PARTS = (64, 32, 16, 8)
+"""Into how many windows the ideal schedule is cut to make such parts; fewer where that makes too many."""
+
 STARTS = ((32, 1.0), (32, 0.5), (8, 0.5))
 """Where the search starts: into how many windows the ideal schedule is cut, and what share of one a job holds.
 
@@ -31,7 +34,7 @@ cutting large ones.
 """
 
 TRIALS = 2000
-"""Arrangements that the search looks at, about a millisecond each at most."""
+"""Arrangements of 1,000 derivations that the search looks at, about a millisecond each; of more, fewer."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def pack(
     graph = work_graph(to_build, target_drvs, costs, runners)
     if not graph.drvs:
         return []
-    jobs = Jobs(graph, _jobs(graph, packing))
+    jobs = Jobs(graph, _jobs(graph, packing, float("inf") if limit is None else limit))
     if packing.repeat:
         targets = set(graph.targets)
         jobs = repeat_cheap(
@@ -98,26 +101,30 @@ def pack(
     return _groups(jobs, to_build, packing.job_seconds)
 
 
-def _jobs(graph: WorkGraph, packing: Packing) -> Iterable[Sequence[int]]:
+def _jobs(graph: WorkGraph, packing: Packing, limit: float) -> Iterable[Sequence[int]]:
     """The jobs: found by searching, among single derivations or parts that stay together, while those are few."""
     if len(graph.drvs) <= FEW:
-        return _search(graph, packing)
-    if len(graph.class_targets) <= TOO_MANY:
-        parts = _first(graph, ideal_starts(graph), packing, windows=64, share=1.0)
-        if len(parts) <= TOO_MANY:
+        return _search(graph, packing, limit)
+    most = min(max(FEW, 3 * limit), TOO_MANY)
+    starts = ideal_starts(graph) if len(graph.class_targets) <= most else ()
+    for windows in PARTS if starts else ():
+        parts = _first(graph, starts, packing, windows, share=1.0)
+        if len(parts) <= most:
             contracted, ordered = contract(graph, parts)
-            return [sorted(node for part in job for node in ordered[part]) for job in _search(contracted, packing)]
+            found = _search(contracted, packing, limit)
+            return [sorted(node for part in job for node in ordered[part]) for job in found]
     return cut(graph, None, window=0.0, fill=packing.max_job_seconds)
 
 
-def _search(graph: WorkGraph, packing: Packing) -> Iterable[Sequence[int]]:
+def _search(graph: WorkGraph, packing: Packing, limit: float) -> Iterable[Sequence[int]]:
     """The best jobs that are found from several starts."""
     starts = ideal_starts(graph)
-    search = Search(starts, max_job_seconds=packing.max_job_seconds, trials=TRIALS)
-    found = [
-        search.improve(Arrangement.of(graph, packing.job_seconds, _first(graph, starts, packing, windows, share)))
-        for windows, share in STARTS
-    ]
+    trials = TRIALS * 1000 // max(len(starts), 1000)
+    search = Search(starts, max_job_seconds=packing.max_job_seconds, trials=trials)
+    found = []
+    for windows, share in STARTS:
+        first = _first(graph, starts, packing, windows, share)
+        found.append(search.improve(Arrangement.of(graph, packing.job_seconds, first, limit)))
     return min(found, key=lambda arrangement: arrangement.score).members.values()
 
 

@@ -6,12 +6,16 @@ so that planning stays quick; it counts trials, not time, so that equal input gi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipelinegen.plan.packing.arrangement import Arrangement
 
 ROUNDS = 4
+BATCH = 100
+"""Of more jobs than this several pairs are joined in one trial."""
+
 NEIGHBOURS = 4
 """How many of the next jobs of its class each job is tried to be joined with."""
 
@@ -43,18 +47,41 @@ class Search:
         """Join jobs of one class, those with the least work first, as long as the score falls."""
         joined = True
         while joined and self._trials > 0:
-            joined = False
-            for job, other in _pairs(arrangement, self._max_job_seconds):
-                if self._trials <= 0:
-                    break
-                if not arrangement.work(job, other) <= self._max_job_seconds:
-                    continue
-                self._trials -= 1
-                candidate = arrangement.merge(job, other)
-                if candidate.score <= arrangement.score:
-                    arrangement = candidate
-                    joined = True
+            before = arrangement
+            pairs = _pairs(arrangement, self._max_job_seconds)
+            while pairs and self._trials > 0:
+                batch = self._batch(arrangement, pairs)
+                arrangement = self._join_all(arrangement, batch)
+            joined = arrangement is not before
         return arrangement
+
+    def _batch(self, arrangement: Arrangement, pairs: deque[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The next pairs, taken out: of a few jobs one, of many jobs several that do not overlap."""
+        size = max(len(arrangement.members) // BATCH, 1)
+        batch: list[tuple[int, int]] = []
+        taken: set[int] = set()
+        while pairs and len(batch) < size:
+            job, other = pairs.popleft()
+            if job in taken or other in taken:
+                pairs.appendleft((job, other))
+                break
+            if arrangement.work(job, other) <= self._max_job_seconds:
+                batch.append((job, other))
+                taken |= {job, other}
+        return batch
+
+    def _join_all(self, arrangement: Arrangement, batch: Sequence[tuple[int, int]]) -> Arrangement:
+        """Join all pairs where that is better, else those of either half for which it is."""
+        if not batch or self._trials <= 0:
+            return arrangement
+        self._trials -= 1
+        candidate = arrangement.merge(batch)
+        if candidate.score <= arrangement.score:
+            return candidate
+        if len(batch) == 1:
+            return arrangement
+        middle = len(batch) // 2
+        return self._join_all(self._join_all(arrangement, batch[:middle]), batch[middle:])
 
     def _cut(self, arrangement: Arrangement) -> Arrangement:
         """Cut the job on the critical path where that gains most, as long as it gains."""
@@ -137,11 +164,11 @@ def _branch_by_branch(arrangement: Arrangement, nodes: Sequence[int], starts: Se
     return order
 
 
-def _pairs(arrangement: Arrangement, max_seconds: float) -> list[tuple[int, int]]:
+def _pairs(arrangement: Arrangement, max_seconds: float) -> deque[tuple[int, int]]:
     """Jobs of one class that could be joined, the least work first, neighbours in the graph before others."""
     schedule = arrangement.schedule
     if schedule is None:
-        return []
+        return deque()
     begin = {job: schedule.ends[index] - arrangement.seconds[job] for index, job in enumerate(arrangement.order)}
     by_class: dict[int, list[int]] = {}
     for job in sorted(arrangement.order, key=lambda job: (begin[job], job)):
@@ -154,4 +181,4 @@ def _pairs(arrangement: Arrangement, max_seconds: float) -> list[tuple[int, int]
                 if work <= max_seconds:
                     adjacent = job in arrangement.needs[other] or other in arrangement.needs[job]
                     pairs.append((work - 2 * arrangement.overhead * adjacent, job, other))
-    return [(job, other) for _, job, other in sorted(pairs)]
+    return deque((job, other) for _, job, other in sorted(pairs))

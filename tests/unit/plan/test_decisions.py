@@ -22,6 +22,7 @@ CACHES: dict[str, dict[str, Any]] = {
     "open": {"url": "https://cache.example.org/open", "writers": "unprotected"},
     "public": {"url": "https://cache.example.org/public", "writers": "protected", "publish": True},
 }
+BARE = {"flake_check": False}
 SETTINGS = {"caches": CACHES, "hosts": {"web1": {"address": "web1"}}}
 
 
@@ -149,7 +150,9 @@ def test_a_job_whose_features_no_runner_offers_goes_to_a_runner_of_its_system() 
     made = Fleet()
     made.package("hello", made.drv("hello", made.drv("machine", features=["kvm"])))
     runners = [{"system": "aarch64-linux", "tags": ["arm"]}, {"system": "x86_64-linux", "tags": ["intel"]}]
-    text = render_pipeline(made.recording(), config=configuration.parse({"runners": runners, "packing": {"record": False}}))
+    text = render_pipeline(
+        made.recording(), config=configuration.parse({"runners": runners, "packing": {"record": False}})
+    )
     assert "intel" in text
     assert "arm" not in text
 
@@ -402,3 +405,62 @@ def test_two_names_of_one_derivation_are_pushed_once() -> None:
     (push,) = [task for task in planned.tasks if task.action is Action.PUSH]
     assert push.targets == ("packages.x86_64-linux.default", "packages.x86_64-linux.hello")
     assert decision(planned, ".hello", Stage.PUSH).job == decision(planned, ".default", Stage.PUSH).job == push.name
+
+
+def test_shared_parts_are_named_by_what_they_end_in_and_how_much_more_they_hold() -> None:
+    made = Fleet()
+    lib = made.drv("source-0")
+    for number in range(1, 12):
+        lib = made.drv(f"source-{number}", lib)
+    lib = made.drv("glibc-2.40", lib)
+    for name in ("one", "two"):
+        made.package(name, made.drv(name, lib))
+    names = {unit.job for unit in plan(made, BARE).work.units}
+    assert "build shared glibc-2.40 (+12)" in names
+
+
+def test_a_part_of_one_target_is_named_by_both() -> None:
+    made = Fleet()
+    ways = []
+    for side in ("left", "right"):
+        previous = made.drv(f"{side}-0")
+        for number in range(1, 20):
+            previous = made.drv(f"{side}-{number}", previous)
+        ways.append(previous)
+    made.package("app", made.drv("app", *ways))
+    assert {unit.job for unit in plan(made, BARE).work.units} == {
+        "build packages.x86_64-linux.app: left-19 (+19)",
+        "build packages.x86_64-linux.app: right-19 (+19)",
+        "build packages.x86_64-linux.app",
+    }
+
+
+def test_a_plan_that_had_to_join_what_can_fail_by_itself_says_so() -> None:
+    made = Fleet()
+    for number in range(30):
+        made.package(f"p{number:02}", made.drv(f"p{number:02}"))
+    planned = plan(made, {"gitlab": {"max_jobs": 12}})
+    assert len(planned.tasks) <= 12
+    assert planned.plan.notes[-1].startswith("gitlab.max_jobs = 12 leaves no room for a job per part")
+    assert any("(+" in task.name for task in planned.tasks), "a joined job says how many outputs it makes"
+    assert {output.decisions[Stage.BUILD].job for output in planned.plan.outputs} <= {t.name for t in planned.tasks}
+
+
+def test_many_outputs_are_pushed_by_the_jobs_that_are_left_for_it() -> None:
+    made = Fleet()
+    for number in range(30):
+        made.package(f"p{number:02}", made.drv(f"p{number:02}"))
+    planned = plan(made, {"caches": CACHES, "gitlab": {"max_jobs": 30}})
+    pushes = [task for task in planned.tasks if task.action is Action.PUSH]
+    assert len(planned.tasks) <= 30
+    assert sorted(path for task in pushes for path in task.store_paths) == sorted(
+        path for output in made.outputs for path in output.wanted_paths
+    )
+    assert all(set(task.needs) <= {unit.job for unit in planned.work.units} for task in pushes)
+
+
+def test_something_needed_for_a_system_without_runner_is_told() -> None:
+    made = Fleet()
+    made.package("app", made.drv("app", made.drv("firmware", system="riscv64-linux")))
+    notes = plan(made, BARE).plan.notes
+    assert notes[-1] == "no runner is configured for riscv64-linux, which something that is wanted needs"
