@@ -1,22 +1,28 @@
 """How inspecting and planning grow with the number of outputs, beside one plain `nix eval` of the same.
 
-    python benchmarks/outputs.py [NUMBER …]        (100, 1000 and 5000 by default)
+    python -m benchmarks.outputs [--quick]
 
-For each number, a flake with so many packages that share one library is made in a new repository. In one run,
-after a warm-up: the seconds of `nix eval` over all derivation paths, of `pipelinegen preview` on the same flake,
-and their ratio. Everything is new each time: no evaluation cache, no cache asked.
+For each number, a flake with so many packages that share one library is made in a new repository; nothing of them
+takes work to evaluate, so what is seen is what an output costs besides. In turn, after a warm-up: `nix eval` over all
+derivation paths, and `pipelinegen preview --offline`, without an evaluation cache.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks import machine
+
+OUTPUTS = (100, 1_000, 5_000)
 REPETITIONS = 3
 
 FLAKE = """
@@ -34,44 +40,48 @@ FLAKE = """
 }
 """
 
-NIX = ["nix", "--extra-experimental-features", "nix-command flakes", "--option", "eval-cache", "false"]
+NIX = ("nix", "--extra-experimental-features", "nix-command flakes", "--option", "eval-cache", "false")
 ALL = "packages: builtins.map (name: packages.${name}.drvPath) (builtins.attrNames packages)"
 
 
-def make_repository(folder: Path, number: int) -> None:
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    """`rows`: medians per number of outputs, in seconds; or `missing`, why there are none."""
+    if shutil.which("nix") is None:
+        return {"missing": "there is no Nix here"}
+    with tempfile.TemporaryDirectory() as name:
+        numbers, repetitions = (OUTPUTS[:2], 1) if quick else (OUTPUTS, REPETITIONS)
+        return {"rows": [_of(number, repetitions, Path(name)) for number in numbers]}
+
+
+def _of(number: int, repetitions: int, scratch: Path) -> dict[str, Any]:
+    folder = scratch / str(number)
     folder.mkdir()
     (folder / "flake.nix").write_text(FLAKE.replace("NUMBER", str(number)), "utf-8")
-    for arguments in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qm", "b"],
-    ):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qm", "b"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITLAB"))}
+    env = kept | {"XDG_CACHE_HOME": str(scratch / "cache"), "PYTHONPATH": str(machine.ROOT)}
+    plain = [*NIX, "eval", "--json", ".#packages.x86_64-linux", "--apply", ALL]
+    preview = [sys.executable, "-m", "pipelinegen", "-q", "preview", "--offline"]
+    pairs = [
+        tuple(machine.run(command, cwd=folder, env=env).seconds for command in (plain, preview))
+        for _ in range(repetitions + 1)
+    ][1:]
+    return {
+        "outputs": number,
+        "nix_eval": machine.median(one for one, _ in pairs),
+        "preview": machine.median(two for _, two in pairs),
+        "ratio": machine.median((two / one for one, two in pairs), 2),
+    }
 
 
-def seconds(command: list[str], folder: Path) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
-
-
-def main() -> None:
-    """Print a row per number."""
-    os.environ.pop("CI", None)
-    numbers = [int(text) for text in sys.argv[1:]] or [100, 1000, 5000]
-    print("outputs   nix eval   preview   ratio   (medians of", REPETITIONS, "in turn, seconds)")
-    with tempfile.TemporaryDirectory() as name:
-        os.environ["XDG_CACHE_HOME"] = str(Path(name) / "cache")
-        for number in numbers:
-            folder = Path(name) / str(number)
-            make_repository(folder, number)
-            plain = [*NIX, "eval", "--json", ".#packages.x86_64-linux", "--apply", ALL]
-            preview = [sys.executable, "-m", "pipelinegen", "-q", "preview", "--offline"]
-            pairs = [(seconds(plain, folder), seconds(preview, folder)) for _ in range(REPETITIONS + 1)][1:]
-            one, two = (statistics.median(values) for values in zip(*pairs, strict=True))
-            ratio = statistics.median(b / a for a, b in pairs)
-            print(f"{number:7}   {one:8.2f}   {two:7.2f}   {ratio:5.2f}")
+def main(arguments: Sequence[str]) -> int:
+    """Print the measurement as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.outputs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    print(json.dumps(measure(quick=parser.parse_args(arguments).quick), indent=1))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

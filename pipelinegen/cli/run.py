@@ -54,19 +54,21 @@ def report_options(function: F) -> F:
 
 
 def times_option(function: F) -> F:
-    """Add --times."""
+    """Add --times-dir."""
     return click.option(
-        "--times", type=click.Path(dir_okay=False), help="Write how long each derivation took that was built."
+        "--times-dir",
+        type=click.Path(file_okay=False),
+        help="Write how long each derivation took that was built to a file of this job in that folder.",
     )(function)
 
 
-def _reports(session: Session, junit: str | None, report: str | None, times: str | None = None) -> Reports:
+def _reports(session: Session, junit: str | None, report: str | None) -> Reports:
     from pipelinegen.run.result import Reports
 
     def place(file: str | None) -> Path | None:
         return session.directory / file if file else None
 
-    return Reports(junit=place(junit), json_file=place(report), times=place(times))
+    return Reports(junit=place(junit), json_file=place(report))
 
 
 def _class(kind: str) -> PipelineClass:
@@ -97,7 +99,10 @@ def _evaluate(session: Session, config: Config) -> Evaluate:
     return evaluate
 
 
-def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str | None, files: Reports) -> None:
+def _run_unit(
+    ctx: click.Context, name: str, stage: str, kind: str, handoff: str | None, files: Reports, times_dir: str | None
+) -> None:
+    from pipelinegen.job_names import slug
     from pipelinegen.process import interruptible, quote
     from pipelinegen.run.build import run_unit
     from pipelinegen.run.handoff import read_work
@@ -109,6 +114,9 @@ def _run_unit(ctx: click.Context, name: str, stage: str, kind: str, handoff: str
     with interruptible():
         work = read_work(folder)
         unit = find_unit_by_name(work, stage, name)
+        if times_dir is not None:
+            file = session.directory / times_dir / f"{slug(unit.job)}.json"
+            files = files.model_copy(update={"times": file})
         result = run_unit(
             work,
             unit,
@@ -139,10 +147,10 @@ def build(
     handoff: str | None,
     junit: str | None,
     report: str | None,
-    times: str | None,
+    times_dir: str | None,
 ) -> None:
     """Build one unit."""
-    _run_unit(ctx, name, "build", kind, handoff, _reports(open_session(ctx), junit, report, times))
+    _run_unit(ctx, name, "build", kind, handoff, _reports(open_session(ctx), junit, report), times_dir)
 
 
 @command.command("test", help="Run the check NAME, an integration command, or `nix flake check --no-build`.")
@@ -164,7 +172,7 @@ def test(
     handoff: str | None,
     junit: str | None,
     report: str | None,
-    times: str | None,
+    times_dir: str | None,
 ) -> None:
     """Run one test of one of three kinds."""
     from pipelinegen.errors import UsageError
@@ -175,9 +183,9 @@ def test(
     if sum(value is not None for value in (name, test_command, flake_check)) != 1:
         raise UsageError("name one thing to test", hint="a check, --command NAME, or --flake-check FLAKE")
     session = open_session(ctx)
-    files = _reports(session, junit, report, times)
+    files = _reports(session, junit, report)
     if name is not None:
-        _run_unit(ctx, name, "test", kind, handoff, files)
+        _run_unit(ctx, name, "test", kind, handoff, files, times_dir)
         return
     with interruptible():
         if test_command is not None:
@@ -268,7 +276,7 @@ def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind
     default=TIMES_FOLDER,
     show_default=True,
     type=click.Path(file_okay=False),
-    help="Folder with what `run build` and `run test` wrote for --times.",
+    help="Folder with what `run build` and `run test` wrote there.",
 )
 @click.option(
     "--history",

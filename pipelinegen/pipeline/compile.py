@@ -207,8 +207,8 @@ class _Compiler:
         options = ["--class", self.surroundings.kind, "--handoff", self.surroundings.handoff]
         paths: tuple[str, ...] = ()
         if self.records:
-            paths = (f"{TIMES_FOLDER}/{slug(task.name)}.json",)
-            options += ["--times", *paths]
+            paths = (f"{TIMES_FOLDER}/",)
+            options += ["--times-dir", TIMES_FOLDER]
         script, artifacts = self._with_report(task.action, *options, names=[subject])
         if self.config.handoff.mode == "artifacts":
             paths = (*paths, f"{OUTPUTS_OF_ALL}{slug(task.name)}/")

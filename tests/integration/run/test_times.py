@@ -14,6 +14,7 @@ import pytest
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.console import Console
 from pipelinegen.history_files import read_times
+from pipelinegen.job_names import slug
 from pipelinegen.plan.model import Realise, Stage, Unit, Work
 from pipelinegen.run.build import run_unit
 from pipelinegen.run.handoff import write_handoff
@@ -88,7 +89,7 @@ def test_a_job_that_is_ended_half_way_leaves_the_times_of_what_it_finished(store
     builds = tuple(Realise(drv_path=path, outputs=("out",)) for path in listed)
     unit = Unit(job="build things", stage=Stage.BUILD, targets=("a",), builds=builds, system=LINUX)
     write_handoff(tmp_path / "handoff", Work(flake=".", units=(unit,)), listed)
-    argv = ["-m", "pipelinegen", "run", "build", "--handoff", "handoff", "--times", "times.json", "--", "things"]
+    argv = ["-m", "pipelinegen", "run", "build", "--handoff", "handoff", "--times-dir", "times", "--", "things"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen([sys.executable, *argv], cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as job:
         end = time.monotonic() + 30
@@ -99,6 +100,6 @@ def test_a_job_that_is_ended_half_way_leaves_the_times_of_what_it_finished(store
         job.send_signal(signal.SIGTERM)
         _, said = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGTERM, said.decode()
-    times, trouble = read_times(tmp_path / "times.json")
+    times, trouble = read_times(tmp_path / "times" / f"{slug(unit.job)}.json")
     assert trouble is None
     assert [one.name for one in times] == ["short"], said.decode()
