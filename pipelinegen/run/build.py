@@ -179,11 +179,14 @@ def _realise(unit: Unit, others: Exchange, roots: Path, log: BuildLog) -> _Outco
             options += ["--option", "timeout", str(unit.timeout)]
         if unit.max_silent is not None:
             options += ["--option", "max-silent-time", str(unit.max_silent)]
-        for _ in wanted:
+        left = len(known) + 1
+        while True:
             nix.realise(wanted, others.sources, options=options, on_line=log.line, on_idle=log.idle)
             log.settle(_all_there)
-            if not log.forget_confusion():
+            if not log.confused or (still := len(nix.invalid_paths(known))) >= left:
                 break
+            left = still
+            log.forget_confused()
             console.say("Nix overlooked outputs that were there before others of their derivation; going on")
     return _Outcome(unit, outputs, unknown, present, frozenset(nix.invalid_paths(known)), log)
 

@@ -147,17 +147,20 @@ class BuildLog:
                 # Nix 2.34 does not name the derivation that ran out of time.
                 self._failed(self.builds[drv_path], (self.errors or ["it ended without its outputs"])[-1])
 
-    def forget_confusion(self) -> bool:
-        """Forget failures that are none and that another attempt will not meet; whether there were any.
+    @property
+    def confused(self) -> list[str]:
+        """Derivations that failed only because Nix lost sight of what they use.
 
         Up to 2.11, Nix that builds a derivation of which some outputs were there already tells dependents only
-        of the new ones (NixOS/nix#6572). The next attempt finds all of them.
+        of the new ones (NixOS/nix#6572). Another attempt finds all of them.
         """
-        confused = [path for path, why in self.failed.items() if _OVERLOOKED in why]
-        for path in confused:
+        return [path for path, why in self.failed.items() if _OVERLOOKED in why]
+
+    def forget_confused(self) -> None:
+        """Forget those failures, since there will be another attempt."""
+        for path in self.confused:
             del self.builds[path]
         self.errors = [error for error in self.errors if _OVERLOOKED not in error]
-        return bool(confused)
 
     def _stopped(self, activity: int) -> None:
         build = self._active.pop(activity, None)

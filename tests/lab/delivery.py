@@ -34,6 +34,9 @@ ignore_paths = ["README.md", "docs/**"]
 [gitlab]
 command = {command}
 
+[packing]
+record = false
+
 [handoff]
 mode = "cache"
 protected = "ci"

@@ -65,14 +65,13 @@ class PrivateStore:
         """`argv` as a command that runs with this store on `/nix`."""
         return ["unshare", "-m", "sh", "-c", _ENTER, str(self.folder / "nix"), *map(str, argv)]
 
+    def settings(self) -> dict[str, str]:
+        """The variables that everything that runs inside needs: PATH, Nix's settings, where it keeps its caches."""
+        return {**_environment(self.nix_bin), "XDG_CACHE_HOME": str(self.folder / "cache")}
+
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Our environment with the store's settings and caches, and `extra` above all."""
-        return {
-            **os.environ,
-            **_environment(self.nix_bin),
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            **(extra or {}),
-        }
+        return {**os.environ, **self.settings(), **(extra or {})}
 
     def run(
         self,
@@ -108,11 +107,16 @@ class PrivateStore:
 
     def built(self) -> tuple[str, ...]:
         """The derivations whose builders were started here, sorted."""
+        return tuple(sorted(self.logs()))
+
+    def logs(self) -> dict[str, int]:
+        """Derivation whose builder was started here → when the log of its last build was written, in ns."""
         logs = self.folder / "nix" / "var" / "log" / "nix" / "drvs"
         # Nix splits the name after its second character, and compresses the log unless told otherwise.
-        return tuple(
-            sorted(f"/nix/store/{log.parent.name}{log.name.removesuffix('.bz2')}" for log in logs.glob("??/*.drv*"))
-        )
+        return {
+            f"/nix/store/{log.parent.name}{log.name.removesuffix('.bz2')}": log.stat().st_mtime_ns
+            for log in logs.glob("??/*.drv*")
+        }
 
 
 @dataclass(frozen=True)

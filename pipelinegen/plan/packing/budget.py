@@ -7,17 +7,17 @@ so nothing waits in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from pipelinegen.plan.packing.jobs import Jobs
 
 
-def squeeze(jobs: Jobs, limit: int, kind_of: Callable[[int], Hashable]) -> Jobs:
+def squeeze(jobs: Jobs, limit: int, kind_of: Callable[[Sequence[int]], Hashable]) -> Jobs:
     """At most about `limit` jobs, if need be.
 
     Args:
         limit: jobs. Not reached where more levels, runners and kinds follow each other than that.
-        kind_of: what a job is (a test, a build), by its number; only jobs of one kind are joined.
+        kind_of: what a job is (a test, a build), by what it builds; only jobs of one kind are joined.
     """
     if len(jobs.members) <= limit:
         return jobs
@@ -27,7 +27,7 @@ def squeeze(jobs: Jobs, limit: int, kind_of: Callable[[int], Hashable]) -> Jobs:
         level[job] = 1 + max((level[other] for other in needs[job]), default=-1)
     buckets: dict[tuple[int, int, Hashable], list[int]] = {}
     for job in sorted(jobs.members, key=lambda job: (_targets(jobs, job), job)):
-        buckets.setdefault((level[job], jobs.pool(job), kind_of(job)), []).append(job)
+        buckets.setdefault((level[job], jobs.pool(job), kind_of(jobs.members[job])), []).append(job)
     groups = []
     for bucket in buckets.values():
         share = max(limit * len(bucket) // len(jobs.members), 1)

@@ -43,7 +43,8 @@ class Group:
 
     Attributes:
         drvs: what it builds, dependencies first.
-        targets: the targets that need something of it, one bit each, in the order in which they were given.
+        targets: the targets that need something of it (what it repeats does not count: it is there for them),
+            one bit each, in the order in which they were given.
         covering: derivations of some of these targets that together need all that it builds.
         system: where it builds.
         features: what the machine must offer, sorted.
@@ -97,7 +98,8 @@ def pack(
         )
     if limit is not None:
         only_tests = graph.target_bits(tests)
-        jobs = squeeze(jobs, limit, lambda job: not graph.targets_of(jobs.members[job]) & ~only_tests)
+        repeats = jobs.repeats()
+        jobs = squeeze(jobs, limit, lambda nodes: not graph.targets_of(set(nodes) - repeats) & ~only_tests)
     return _groups(jobs, to_build, packing.job_seconds)
 
 
@@ -146,11 +148,12 @@ def _groups(jobs: Jobs, to_build: ToBuild, overhead: float) -> list[Group]:
     groups = []
     for job in order:
         nodes = jobs.members[job]
-        owned = sorted({graph.class_targets[graph.classes[node]] for node in nodes if node not in repeats})
+        own = [node for node in nodes if node not in repeats]
+        owned = sorted({graph.class_targets[graph.classes[node]] for node in own})
         groups.append(
             Group(
                 drvs=tuple(graph.drvs[node] for node in nodes),
-                targets=graph.targets_of(nodes),
+                targets=graph.targets_of(own),
                 covering=graph.first_targets(owned),
                 system=graph.pools[jobs.pool(job)].system,
                 features=tuple(sorted({f for node in nodes for f in to_build.graph[graph.drvs[node]].features})),

@@ -178,6 +178,14 @@ def test_tests_are_not_joined_with_what_is_to_be_published() -> None:
     }
 
 
+def test_what_a_job_repeats_does_not_make_it_serve_others() -> None:
+    fleet = Fleet()
+    small = fleet.drv("small")
+    app, check = fleet.drv("app", small), fleet.drv("check", small)
+    groups = packed(fleet, app, check, history=recorded({"small": 1.0}))
+    assert [group.targets for group in groups if group.drvs[-1] == check.path] == [0b10]
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Fleet, list[Derivation], Packing, History, tuple[Runner, ...], int | None]:
     fleet = Fleet()
@@ -240,7 +248,7 @@ def test_any_graph_is_built_once_in_order_and_failures_stay_where_they_belong(
         own = {users[drv] for drv in group.drvs if drv not in repeats}
         assert group.mixed == (len(own) > 1)
         assert limit is not None or not group.mixed, "one target's failure blocks no other"
-        whole: frozenset[str] = frozenset().union(*(users[drv] for drv in group.drvs))
+        whole: frozenset[str] = frozenset().union(*own)
         assert {paths[bit] for bit in range(len(paths)) if group.targets >> bit & 1} == whole
         assert closure(fleet, group.covering) >= {drv for drv in group.drvs if drv not in repeats}
 

@@ -74,6 +74,42 @@ class Screen:
         return re.findall(r"^built (\S+)", self.text, re.MULTILINE)
 
 
+def worked(screen: Screen) -> dict[str, float | None]:
+    """The seconds that are worth recording."""
+    return {name_of(path): build.worked for path, build in screen.log.builds.items()}
+
+
+def test_how_long_a_build_worked_is_known_where_nix_says_that_it_ended() -> None:
+    screen = Screen()
+    screen.feed(start(2, A), start(3, B), progress(0, 2))
+    screen.clock.now += 5
+    screen.feed(stop(2), progress(1, 1))
+    screen.clock.now += 2
+    screen.feed(stop(3), progress(2, 0))
+    assert worked(screen) == {"a": 5, "b": 7}
+
+
+def test_a_build_beside_others_that_only_ends_with_all_worked_up_to_its_last_line() -> None:
+    # As up to Nix 2.26: nothing is stopped as long as something runs.
+    screen = Screen()
+    screen.feed(start(2, A), start(3, B), start(4, C), progress(0, 3))
+    screen.clock.now += 5
+    screen.feed(said(2, "ready"), progress(1, 2), progress(2, 1))
+    screen.clock.now += 3600
+    screen.feed(said(4, "ready"), progress(3, 0))
+    assert worked(screen) == {"a": 5, "b": None, "c": 3605}
+
+
+def test_of_a_failed_or_unfinished_build_no_time_is_known() -> None:
+    screen = Screen()
+    screen.feed(start(2, A), progress(0, 1))
+    screen.clock.now += 5
+    screen.feed(progress(1, 0), start(3, B), start(4, C), said(4, "begun"), progress(1, 2))
+    screen.clock.now += 5
+    screen.feed(error(f"builder for '{B}' failed with exit code 1"))
+    assert worked(screen) == {"a": 5, "b": None, "c": None}
+
+
 def test_a_build_is_one_folded_block_with_a_plain_line_that_counts_it() -> None:
     screen = Screen(sections=True)
     screen.feed(start(2, A), start(3, B), said(2, "a1"), said(3, "b1"), said(2, "a2"))
@@ -301,3 +337,15 @@ def test_long_lines_are_bounded_too() -> None:
 )
 def test_names_are_read_from_paths(path: str, name: str) -> None:
     assert name_of(path) == name
+
+
+def test_a_failure_by_which_nix_only_lost_sight_of_an_output_can_be_forgotten() -> None:
+    screen = Screen()
+    overlooked = f"derivation '{B}' requires non-existent output 'dev' from input derivation '{A}'"
+    screen.feed(start(2, A), progress(0, 1), stop(2), progress(1, 0), error(overlooked), progress(1, 0, 1))
+    screen.log.settle(lambda path: path == A)
+    assert screen.log.confused == [B]
+    screen.log.forget_confused()
+    assert (screen.log.failed, screen.log.confused) == ({}, [])
+    screen.feed(start(2, B), progress(0, 1), stop(2), progress(1, 0))
+    assert screen.built == [A, B]
