@@ -68,6 +68,8 @@ class CiEnv(Value):
     """`PIPELINEGEN_HANDOFF`: the folder that `generate` wrote."""
     cache_directory: str | None = None
     """`PIPELINEGEN_CACHE_DIR`: where base evaluations are kept."""
+    history: str | None = None
+    """`PIPELINEGEN_HISTORY`: the file of recorded build times."""
     image: str | None = None
     """`PIPELINEGEN_IMAGE`: the image of the bootstrap jobs. The child does not get the variable itself."""
 
@@ -139,5 +141,6 @@ class CiEnv(Value):
             base_override=get("PIPELINEGEN_BASE"),
             handoff=get("PIPELINEGEN_HANDOFF"),
             cache_directory=get("PIPELINEGEN_CACHE_DIR"),
+            history=get("PIPELINEGEN_HISTORY"),
             image=get("PIPELINEGEN_IMAGE"),
         )

@@ -98,6 +98,11 @@ class Console:
         self.quiet = quiet
         self.clock = clock
 
+    @property
+    def live(self) -> bool:
+        """Whether a line can be written over: on a terminal, but not in a job log that is shown as one."""
+        return not self.sections and self.stream.isatty()
+
     def style(self, text: str, style: str) -> str:
         """`text` in a colour of `STYLES`, where colours are wanted."""
         return f"\x1b[{self.STYLES[style]}m{text}\x1b[0m" if self.colour else text

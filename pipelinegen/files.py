@@ -46,3 +46,23 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write `data` (text as UTF-8) to `path` in one step; see `atomic_writer`."""
     with atomic_writer(path, mode=mode) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; what no file can be called is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        ToolError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ToolError(f"cannot remove {path.name}", where=str(path), why=error.strerror or str(error)) from error

@@ -233,7 +233,13 @@ def _inventory_at(
         commit=commit,
         subdirectory=source.subdirectory,
         nix_version=source.nix_version,
-        options=options_digest(config.model_dump(mode="json", include={"include", "exclude", "evaluation"})),
+        options=options_digest(
+            config.model_dump(
+                mode="json",
+                include={"include", "exclude", "evaluation"},
+                exclude={"evaluation": {"workers", "evaluator"}},  # they change only how long it takes
+            )
+        ),
     )
     # An impure evaluation depends on more than its key says.
     known = None if config.evaluation.impure else cache.get(key)

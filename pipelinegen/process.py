@@ -56,6 +56,10 @@ class Completed:
         return self.stdout.decode("utf-8", "replace")
 
 
+class EndNowError(Exception):
+    """Raised by a callback of `run` when the command has nothing under way that it should end properly."""
+
+
 class _Redactor:
     """Removes secret values from everything that is shown."""
 
@@ -107,8 +111,9 @@ def run(
     on_line: Callable[[str], None] | None = None,
     on_idle: Callable[[], None] | None = None,
     prepare_child: Callable[[], None] | None = None,
+    grace: float = GRACE_SECONDS,
 ) -> Completed:
-    """Run a command to its end.
+    """Run a command to its end. Several may run at once, each in a thread of its own.
 
     Args:
         argv: program and arguments; the program is looked up on PATH.
@@ -124,6 +129,7 @@ def run(
             longer than `MAX_LINE_BYTES` arrives in pieces.
         on_idle: called about once a second while nothing comes (heartbeats).
         prepare_child: called in the child before exec (resource limits).
+        grace: seconds that it has to end after SIGTERM, when it is ended early (`EndNowError`: none).
 
     Callbacks run in the calling thread. What raises while chunks of `stdin` are made is raised here.
 
@@ -165,8 +171,11 @@ def run(
                 else:
                     take_line(data)
             returncode = child.wait()
+        except EndNowError:
+            grace = 0.0
+            raise
         finally:
-            child.end()
+            child.end(grace)
     if allowed != "any" and returncode not in allowed:
         raise CommandError(
             f"{Path(str(argv[0])).name} {_ending(returncode)}",
@@ -292,17 +301,17 @@ class _Child:
         self._signal_group(signal.SIGTERM)
         return self._process.wait()
 
-    def end(self) -> None:
+    def end(self, grace: float) -> None:
         """End the child and what it started; return when they are gone."""
         self._stop.set()
         # Nobody may ever reap what a command left behind (in containers without an init), and a dead process
         # that is not reaped still counts as one of its group: after a regular end the wait is short.
         regular = self._process.returncode is not None
-        deadline = time.monotonic() + (LEFTOVER_SECONDS if regular else GRACE_SECONDS)
+        deadline = time.monotonic() + (LEFTOVER_SECONDS if regular else grace)
         if not regular:
             self._signal_group(signal.SIGTERM)
             try:
-                self._process.wait(timeout=GRACE_SECONDS)
+                self._process.wait(timeout=grace)
             except subprocess.TimeoutExpired:
                 self._signal_group(signal.SIGKILL)
                 self._process.wait()

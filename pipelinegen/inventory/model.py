@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 
 from pydantic import Field
 
@@ -92,7 +93,7 @@ class FlakeOutput(Value):
     max_silent: int | None = None
     unavailable: str | None = None
 
-    @property
+    @cached_property
     def attr(self) -> str:
         """The attribute path as Nix prints it."""
         return attrpath.show(self.path)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from pipelinegen import machine
 from pipelinegen.attrpath import AttrPath
-from pipelinegen.config import Config
+from pipelinegen.config import Config, Evaluation
 from pipelinegen.errors import CommandError, FlakeError, ToolError
+from pipelinegen.inventory import eval_jobs
 from pipelinegen.inventory.frontier import Frontier
 from pipelinegen.inventory.graph import read_derivation
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, FlakeSource, Inventory, Kind
-from pipelinegen.inventory.records import Found, Report, Unavailable
+from pipelinegen.inventory.pool import OnProgress, Pool
+from pipelinegen.inventory.records import Found, Unavailable
 from pipelinegen.inventory.rules import Rules
 from pipelinegen.inventory.source import read_source, source_at
 from pipelinegen.inventory.trees import add_trees
@@ -19,33 +22,32 @@ from pipelinegen.inventory.worker import Worker
 
 __all__ = ["read_inventory", "read_source", "source_at"]
 
-MESSAGES = 50
-"""How many failing outputs get Nix's own message.
 
-The message is to be had only at the price of the evaluator, and each new one loads the flake again. Beyond
-this, failures that can be caught (`throw`, `assert`) are caught: they say less, and cost nothing.
-"""
-
-BARREN = 2
-"""How many evaluators in a row may be killed before they say anything; the machine may be short of memory."""
-
-OnProgress = Callable[[int, int], None]
-
-
-def read_inventory(source: FlakeSource, config: Config, *, on_progress: OnProgress | None = None) -> Inventory:
+def read_inventory(
+    source: FlakeSource,
+    config: Config,
+    *,
+    on_progress: OnProgress | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> Inventory:
     """Evaluate a flake's outputs.
 
-    An output that fails costs only itself. The derivations of all others are in the store afterwards.
+    An output that fails costs only itself. The derivations of all others are in the store afterwards. The
+    result is the same for any number of evaluators.
 
     Args:
         source: the flake.
         config: which attributes, and limits.
         on_progress: takes how many attributes are done, and how many are known so far.
+        on_warning: takes what does no harm but should be known.
 
     Raises:
         FlakeError: the flake cannot be evaluated as a whole.
-        ToolError: there is no Nix, or it does not behave.
+        ToolError: there is no Nix (or no `nix-eval-jobs`, where that is wanted), or it does not behave.
     """
+    settings = config.evaluation
+    if settings.evaluator == "nix-eval-jobs":
+        eval_jobs.find()
     try:
         trees = add_trees(source)
     except CommandError as error:
@@ -54,36 +56,37 @@ def read_inventory(source: FlakeSource, config: Config, *, on_progress: OnProgre
             where=source.reference,
             why="\n".join(error.stderr_tail),
         ) from error
-    worker = Worker(source, trees, config.evaluation, word=secrets.token_hex(16))
     frontier = Frontier(Rules(config.include, config.exclude))
-    built: set[str] = set()
-
-    def take(report: Report) -> None:
-        frontier.take(report)
-        if on_progress:
-            on_progress(frontier.finished, frontier.known)
-
-    barren = 0
-    while tasks := frontier.next_tasks():
-        before = frontier.state()
-        frontier.begin()
-        try:
-            ending = worker.run(tasks, catch=len(frontier.failures) >= MESSAGES, on_report=take, on_build=built.add)
-        except ValueError as error:
-            raise ToolError("the evaluator's reports make no sense", where=source.reference, why=str(error)) from error
-        if ending.how != "done":
-            frontier.died(ending.message, retry=ending.doubtful)
-        barren = barren + 1 if frontier.state() == before else 0
-        if () in frontier.failures or barren > (BARREN if ending.doubtful else 0):
-            raise FlakeError(
-                "the flake cannot be evaluated", where=source.reference, why=_why(frontier, ending.message)
-            )
-    return _inventory(source, frontier, built)
+    workers = how_many(settings)
+    pool = Pool(
+        Worker(source, trees, settings, word=secrets.token_hex(16)),
+        frontier,
+        workers=workers,
+        where=source.reference,
+        on_progress=on_progress,
+    )
+    try:
+        if settings.evaluator == "nix-eval-jobs":
+            pool.run(names_only=True)
+            jobs = eval_jobs.EvalJobs(source, trees, settings, workers=workers, on_build=pool.built.add)
+            trouble = jobs.run(frontier, on_progress=on_progress)
+            if trouble and on_warning:
+                on_warning(trouble)
+        pool.run()
+    except ValueError as error:
+        raise ToolError("the evaluator's reports make no sense", where=source.reference, why=str(error)) from error
+    return _inventory(source, frontier, pool.built)
 
 
-def _why(frontier: Frontier, message: str) -> str | None:
-    whole = frontier.failures.get(())
-    return (whole.message if whole else message) or None
+def how_many(settings: Evaluation) -> int:
+    """Evaluators at once: one per core by default, fewer where their ceilings would not fit into the memory."""
+    if settings.workers is not None:
+        return settings.workers
+    memory = machine.memory_mb()
+    if memory is None:
+        return machine.cores()
+    # What is sold as 8 GiB reports a little less.
+    return max(1, min(machine.cores(), memory * 17 // 16 // settings.max_memory_mb))
 
 
 def _inventory(source: FlakeSource, frontier: Frontier, built: set[str]) -> Inventory:

@@ -81,6 +81,12 @@ class Look:
     named: dict[str, Look] = field(default_factory=dict)
     each: Look | None = None
 
+    def child(self, name: str) -> Look | None:
+        """What the evaluator does by itself with the attribute of this name; null: nothing."""
+        if self.item is not None:
+            return self if self.follow else None
+        return self.named.get(name, self.each)
+
     def to_json(self) -> dict[str, object]:
         """As `walk.nix` reads it."""
         if self.item is not None:

@@ -2,6 +2,8 @@
 #
 # A report is one line of `builtins.trace`: the run's secret word and a JSON record. Whatever is looked at is
 # announced first (`enter`), so that the last announcement names who is to blame when the evaluator dies.
+#
+# Names come first: the attributes of sets are named before any of them is looked at, which forces no value.
 {
   # A word that the flake cannot know: its own traces cannot pass for reports.
   word,
@@ -9,53 +11,38 @@
   outputs,
   # What to look at: a list of { path, look }; see rules.py.
   tasks,
+  # describe.nix
+  describe,
   # How many names a path may have.
   maxDepth,
   # Catch what can be caught, and go on without Nix's message, instead of ending at the first failure.
   catch,
+  # Only name what sets have.
+  namesOnly,
 }:
 let
   inherit (builtins)
-    attrNames deepSeq elem filter foldl' isAttrs isInt isList isString length seq toJSON trace tryEval
-    unsafeDiscardStringContext;
+    attrNames concatMap filter foldl' isAttrs length seq toJSON trace tryEval;
 
   say = report: rest: trace "${word} ${toJSON report}" rest;
-
-  # `value`, or `default` where it throws.
-  attempt =
-    default: value:
-    let
-      result = tryEval (deepSeq value value);
-    in
-    if result.success then result.value else default;
 
   select = foldl' (value: name: value.${name});
 
   isDerivation = value: isAttrs value && value.type or null == "derivation";
 
-  # Look at each name in turn; true at the end.
-  each = names: look: foldl' (_: name: seq (look name) true) true names;
+  # Look at each in turn; true at the end.
+  each = list: look: foldl' (_: one: seq (look one) true) true list;
+
+  enter = task: say { event = "enter"; inherit (task) path; inherit (task.look) visit; };
 
   announce =
     task: names: then':
-    seq (each names (name: say { event = "name"; inherit (task) path; visit = task.look.visit; inherit name; } true)) (
-      say { event = "set"; inherit (task) path; visit = task.look.visit; count = length names; } then'
+    seq (each names (name: say { event = "name"; inherit (task) path; inherit (task.look) visit; inherit name; } true)) (
+      say { event = "set"; inherit (task) path; inherit (task.look) visit; count = length names; } then'
     );
 
-  visit =
-    task: value:
-    say { event = "enter"; inherit (task) path; visit = task.look.visit; } (
-      if task.look.visit == "set" then visitSet task value else guarded task (visitItem task value)
-    );
-
-  guarded =
-    task: result:
-    if catch && !(tryEval result).success then
-      say { event = "caught"; inherit (task) path; visit = task.look.visit; } true
-    else
-      result;
-
-  visitSet =
+  # Name what a set has, and what the sets in it have. Returns what may be derivations, as { task, value }.
+  list =
     task: value:
     let
       inherit (task) look;
@@ -64,10 +51,23 @@ let
       known = filter (name: look.named ? ${name} || look.each != null) names;
       child = name: { path = task.path ++ [ name ]; look = look.named.${name} or look.each; };
     in
-    if isAttrs value then
-      announce task names (each known (name: visit (child name) value.${name}))
+    enter task (
+      if isAttrs value then
+        announce task names (concatMap (name: listed (child name) value.${name}) known)
+      else
+        say { event = "ignored"; inherit (task) path; inherit (look) visit; strange = look.strict; } [ ]
+    );
+
+  listed = task: value: if task.look.visit == "set" then list task value else [ { inherit task value; } ];
+
+  visit = task: value: enter task (guarded task (visitItem task value));
+
+  guarded =
+    task: result:
+    if catch && !(tryEval result).success then
+      say { event = "caught"; inherit (task) path; inherit (task.look) visit; } true
     else
-      say { event = "ignored"; inherit (task) path; inherit (look) visit; strange = look.strict; } true;
+      result;
 
   visitItem =
     task: value:
@@ -79,46 +79,15 @@ let
       child = name: { path = path ++ [ name ]; inherit look; };
     in
     if isDerivation target then
-      visitDerivation task target
+      say (describe { inherit path look; } target).report true
     else if look.recurse && isAttrs target && marked == true then
-      announce task names (if look.follow && length path < maxDepth then each names (name: visit (child name) target.${name}) else true)
+      announce task names (
+        if look.follow && length path < maxDepth then each names (name: visit (child name) target.${name}) else true
+      )
     else
-      say { event = "ignored"; inherit path; visit = look.visit; strange = look.suffix != [ ]; } true;
+      say { event = "ignored"; inherit path; inherit (look) visit; strange = look.suffix != [ ]; } true;
 
-  visitDerivation =
-    task: value:
-    let
-      inherit (task) look path;
-      meta = attempt { } (if isAttrs (value.meta or null) then attrNames value.meta else [ ]);
-      field = name: if isList meta && elem name meta then attempt null value.meta.${name} else null;
-      text = name: attempt "" (if isString (value.${name} or null) then unsafeDiscardStringContext value.${name} else "");
-      number = name: if isInt (field name) then field name else null;
-      marks = filter (name: field name == true) [ "broken" "unsupported" "insecure" "unfree" ];
-      forbidden = filter (name: name != "unfree") marks != [ ];
-      available = field "available";
-      isShell = look.devShell && value ? inputDerivation;
-      real = if isShell then value.inputDerivation else value;
-      report = {
-        inherit path;
-        visit = look.visit;
-        suffix = look.suffix ++ (if isShell then [ "inputDerivation" ] else [ ]);
-      };
-      # `pkg.dev` names one output, whatever its package would install.
-      install = if attempt false (real.outputSpecified or false) == true then null else field "outputsToInstall";
-    in
-    if available == false || (available == null && forbidden) then
-      say (report // { event = "unavailable"; inherit marks; name = text "name"; system = text "system"; }) true
-    else
-      say (
-        report
-        // {
-          event = "derivation";
-          drvPath = unsafeDiscardStringContext real.drvPath;
-          output = if isString (real.outputName or null) then real.outputName else "out";
-          install = if isList install then filter isString install else [ ];
-          timeout = number "timeout";
-          maxSilent = number "maxSilent";
-        }
-      ) true;
+  items = concatMap (task: listed task (select outputs task.path)) tasks;
 in
-each tasks (task: visit task (select outputs task.path))
+# The length is known when all names are.
+seq (length items) (namesOnly || each items (item: visit item.task item.value))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Literal
 
-from pipelinegen import nix
+from pipelinegen import nix, process
 from pipelinegen.attrpath import nix_string
 from pipelinegen.config import Evaluation
+from pipelinegen.inventory.expression import flake_expression, json_expression, listed, shipped
 from pipelinegen.inventory.frontier import Task
 from pipelinegen.inventory.messages import shorten_lines, shorten_paths
 from pipelinegen.inventory.model import FlakeSource
@@ -35,25 +33,28 @@ class Ending:
 
     Attributes:
         how: `done`: all tasks were looked at; `error`: Nix's own verdict; `memory`, `signal`, `time`: it ran
-            into a limit or was killed.
-        message: why, for people; "" when done.
+            into a limit or was killed; `told`: it was told to end.
+        message: why, for people; "" when done or told.
     """
 
-    how: Literal["done", "error", "memory", "signal", "time"]
+    how: Literal["done", "error", "memory", "signal", "time", "told"]
     message: str = ""
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether what was evaluated before may be to blame as much as what was evaluated last."""
-        return self.how in {"memory", "signal"}
 
 
 class _TimeUpError(Exception):
     """One attribute took too long."""
 
 
+class _StoppedError(Exception):
+    """All evaluators are to end."""
+
+
+class _ToldError(process.EndNowError):
+    """The evaluator is to end; it has just turned to something, and neither builds nor writes anything."""
+
+
 class Worker:
-    """Runs evaluators on one flake.
+    """Runs evaluators on one flake, from any number of threads.
 
     Args:
         source: the flake.
@@ -72,8 +73,8 @@ class Worker:
         word: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._flake = _flake_expression(source, trees)
-        self._tree = source.store_path
+        self._source = source
+        self._trees = trees
         self._settings = settings
         self._word = word
         self._clock = clock
@@ -83,39 +84,51 @@ class Worker:
         tasks: Sequence[Task],
         *,
         catch: bool,
-        on_report: Callable[[Report], None],
+        on_report: Callable[[Report], bool],
         on_build: Callable[[str], None],
+        names_only: bool = False,
+        go_on: Callable[[], bool] = lambda: True,
     ) -> Ending:
         """Evaluate `tasks` in one process.
 
         Args:
             catch: survive what can be survived, at the price of Nix's message.
-            on_report: takes each report as it comes.
+            on_report: takes each report as it comes, and tells whether to go on.
             on_build: takes each derivation that evaluation has to build.
+            names_only: only name what sets have, and look at none of it.
+            go_on: asked about once a second.
 
         Raises:
             ToolError: there is no Nix.
             ValueError: a report makes no sense.
         """
         run = _Run(self._word, self._settings.timeout, self._clock, on_report, on_build)
+
+        def idle() -> None:
+            run.check_time()
+            if not go_on():
+                raise _StoppedError
+
         try:
             code = nix.evaluate(
-                self._expression(tasks, catch=catch),
+                self._expression(tasks, catch=catch, names_only=names_only),
                 pure=not self._settings.impure,
                 allow_import_from_derivation=self._settings.allow_import_from_derivation,
                 max_memory_mb=self._settings.max_memory_mb,
                 on_line=run.take,
-                on_idle=run.check_time,
+                on_idle=idle,
             )
         except _TimeUpError:
             limit = self._settings.timeout
             return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
+        except (_ToldError, _StoppedError):
+            return Ending("told")
         return self._ending(code, run)
 
     def _ending(self, code: int, run: _Run) -> Ending:
         if code == 0:
             return Ending("done")
-        text = shorten_paths(run.last_words(), self._tree)
+        text = shorten_paths(run.last_words(), self._source.store_path)
         # Mostly Nix survives a full heap long enough to say so.
         if text == "error: out of memory" or (code < 0 and run.heap_full):
             limit = self._settings.max_memory_mb
@@ -126,12 +139,12 @@ class Worker:
             return Ending("signal", f"{why}\n{text}".strip())
         return Ending("error", text or f"the evaluator ended with exit code {code} and said nothing")
 
-    def _expression(self, tasks: Sequence[Task], *, catch: bool) -> str:
-        listed = [{"path": list(task.path), "look": task.look.to_json()} for task in tasks]
+    def _expression(self, tasks: Sequence[Task], *, catch: bool, names_only: bool) -> str:
         return (
-            f"let outputs = {self._flake}; in ({_shipped('walk.nix')}) {{ inherit outputs; "
-            f"word = {nix_string(self._word)}; tasks = {_json(listed)}; "
-            f"maxDepth = {MAX_DEPTH}; catch = {str(catch).lower()}; }}"
+            f"let outputs = {flake_expression(self._source, self._trees)}; in ({shipped('walk.nix')}) {{ "
+            f"inherit outputs; describe = ({shipped('describe.nix')}); "
+            f"word = {nix_string(self._word)}; tasks = {json_expression(listed(tasks))}; maxDepth = {MAX_DEPTH}; "
+            f"catch = {str(catch).lower()}; namesOnly = {str(names_only).lower()}; }}"
         )
 
 
@@ -147,7 +160,7 @@ class _Run:
         word: str,
         limit: float,
         clock: Callable[[], float],
-        on_report: Callable[[Report], None],
+        on_report: Callable[[Report], bool],
         on_build: Callable[[str], None],
     ) -> None:
         self._reader = LineReader(word)
@@ -185,7 +198,8 @@ class _Run:
                 self._turned = self._clock()
                 for heard in (self._said, self._log, self._building):
                     heard.clear()
-                self._on_report(report)
+                if not self._on_report(report):
+                    raise _ToldError
                 return
         self.check_time()
 
@@ -196,22 +210,3 @@ class _Run:
             log = "\n".join(f"  {line}" for line in self._log)
             text += f"\nlast lines of the build's log:\n{log}"
         return text
-
-
-def _flake_expression(source: FlakeSource, trees: Trees) -> str:
-    return (
-        f"(let inherit (builtins.getFlake {nix_string(trees.reference)}) trees; in ({_shipped('call.nix')}) {{ "
-        f"trees = builtins.mapAttrs (_: name: trees.${{name}}) {_json(dict(trees.names))}; "
-        f"locks = {_json(source.locks)}; rootInfo = {_json(source.source_info)}; "
-        f"rootFolder = {nix_string(source.subdirectory)}; relocated = {_json(source.relocated)}; }})"
-    )
-
-
-def _json(value: object) -> str:
-    # Names may hold anything but are no reason for surrogates or escapes: Nix strings are bytes.
-    return f"(builtins.fromJSON {nix_string(json.dumps(value, ensure_ascii=False, sort_keys=True))})"
-
-
-@cache
-def _shipped(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipelinegen.characters import inert
 from pipelinegen.console import plain
-from pipelinegen.plan.model import Choice, Decision, Plan, PlannedOutput, Stage
+from pipelinegen.plan.model import RECORD_JOB, Choice, Decision, Plan, PlannedOutput, Stage
 
 Style = Callable[[str, str], str]
 """(text, style name) → text, coloured where wanted."""
@@ -67,7 +67,9 @@ def _headline(lines: list[str]) -> str:
 
 
 def _summary(plan: Plan) -> str:
-    jobs = ", ".join(f"{count} {stage}" for stage in Stage if (count := sum(job.stage is stage for job in plan.jobs)))
+    ours = [job for job in plan.jobs if job.name == RECORD_JOB]
+    counts = {stage: sum(job.stage is stage for job in plan.jobs if job not in ours) for stage in Stage}
+    jobs = ", ".join([*(f"{count} {stage}" for stage, count in counts.items() if count), *(job.name for job in ours)])
     derivations = sum(job.derivations for job in plan.jobs)
     idle = sum(not _active(output) for output in plan.outputs)
     return (

@@ -76,6 +76,42 @@ def test_plan_and_preview_follow_the_published_schema_and_the_file_is_sound(nix_
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
+def test_what_does_not_fit_one_pipeline_is_several_files_and_again_one_when_it_does(
+    nix_bin: Path, tmp_path: Path
+) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    folder = repository / ".pipelinegen"
+    usual = (repository / "pipelinegen.toml").read_text("utf-8")
+    commands = "".join(f'\n[[tests]]\nname = "{letter}"\ncommand = "true"\n' for letter in "abcdefgh")
+    (repository / "few.toml").write_text(f"{usual}{commands}\n[gitlab]\nmax_jobs = 9\n", "utf-8")
+    (folder).mkdir()
+    (folder / "pipeline-mine.yml").write_text("not ours", "utf-8")
+    generated = pipelinegen("--config", "few.toml", "generate", cwd=repository)
+    assert generated.returncode == 0, generated.stderr
+    assert "jobs do not fit one pipeline: they run in" in generated.stderr
+    parts = sorted(file.name for file in folder.glob("pipeline-?.yml"))
+    assert parts == [f"pipeline-{number}.yml" for number in range(1, len(parts) + 1)]
+    assert len(parts) > 1
+
+    for arguments in (["check"], ["check", ".pipelinegen"], ["check", ".pipelinegen/pipeline.yml"]):
+        checked = pipelinegen("--config", "few.toml", *arguments, cwd=repository)
+        assert checked.returncode == 0, checked.stderr
+        assert ".pipelinegen/pipeline-2.yml" in checked.stderr
+    record = json.loads(pipelinegen("check", "--json", cwd=repository).stdout)
+    assert record["files"] == [f".pipelinegen/{name}" for name in ("pipeline.yml", *parts)]
+
+    part = folder / "pipeline-2.yml"
+    part.write_text(part.read_text("utf-8").replace("stage:", "stages:", 1), "utf-8")
+    broken = pipelinegen("check", cwd=repository)
+    assert broken.returncode == 1
+    part.unlink()
+    missing = pipelinegen("check", cwd=repository)
+    assert (missing.returncode, "pipeline-2.yml" in missing.stderr) == (2, True)
+
+    assert pipelinegen("generate", cwd=repository).returncode == 0
+    assert [file.name for file in sorted(folder.glob("pipeline*.yml"))] == ["pipeline-mine.yml", "pipeline.yml"]
+
+
 def test_a_derivation_is_in_one_job_and_every_fetched_path_is_made_before(nix_bin: Path, tmp_path: Path) -> None:
     repository = new_repository(tmp_path / "fleet")
     assert pipelinegen("generate", cwd=repository).returncode == 0

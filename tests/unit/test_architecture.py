@@ -22,9 +22,12 @@ BASE = {
     "console",
     "errors",
     "files",
+    "history",
+    "history_files",
     "interrupts",
     "job_names",
     "local_store",
+    "machine",
     "nix",
     "process",
     "secret_files",
@@ -45,7 +48,7 @@ ARROWS = {
 WORLD = {
     "subprocess": {"process.py"},
     "random": set(),
-    "secrets": {"inventory/read.py", "run/switch.py"},
+    "secrets": {"inventory/instantiate.py", "inventory/read.py", "run/switch.py"},
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""
@@ -57,8 +60,8 @@ PURE = [
     *sorted(
         path.relative_to(PACKAGE).as_posix() for folder in PURE_FOLDERS for path in (PACKAGE / folder).rglob("*.py")
     ),
-    *("attrpath.py", "changes/compare.py", "changes/model.py", "cache/model.py", "cache/trust.py"),
-    *("inventory/aterm.py", "inventory/model.py", "run/names.py"),
+    *("attrpath.py", "history.py", "changes/compare.py", "changes/model.py", "cache/model.py", "cache/trust.py"),
+    *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/names.py"),
 ]
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelinegen.pipeline.compile import INSPECT_JOB, PARENT
+from pipelinegen.history import HISTORY_FILE, HISTORY_KEY
+from pipelinegen.pipeline.compile import FROM_PARENT, HANDOFF, INSPECT_JOB, PARENT
 from pipelinegen.pipeline.emit import from_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.schema import schema_findings
 from pipelinegen.pipeline.verify import Severity, verify
+from pipelinegen.testing import render_pipeline
+from tests.factory import Fleet
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "ci" / "pipelinegen.gitlab-ci.yml"
@@ -31,7 +34,20 @@ def test_the_child_finds_the_job_and_the_variable_that_it_needs() -> None:
     jobs = yaml.safe_load(TEXT)
     assert INSPECT_JOB in jobs
     assert jobs["deliver"]["variables"] == {PARENT.removeprefix("$"): "$CI_PIPELINE_ID"}
-    assert jobs[INSPECT_JOB]["artifacts"]["paths"] == [".pipelinegen/"]
+    # Here the parts of a divided pipeline are found, too.
+    assert jobs[INSPECT_JOB]["artifacts"]["paths"] == [f"{HANDOFF}/"]
+    assert FROM_PARENT.job == INSPECT_JOB
+
+
+def test_build_times_are_read_where_the_child_writes_them() -> None:
+    made = Fleet()
+    made.package("hello", made.drv("hello"))
+    child = yaml.safe_load(render_pipeline(made.recording()))
+    written = child["record build times"]["cache"]
+    read = [cache for cache in yaml.safe_load(TEXT)[INSPECT_JOB]["cache"] if cache["key"] == HISTORY_KEY]
+    assert [{**cache, "policy": "pull-push"} for cache in read] == written
+    assert f"--history {HISTORY_FILE}" in child["record build times"]["script"][0]
+    assert HISTORY_FILE.startswith(read[0]["paths"][0])
 
 
 def test_the_job_whose_archive_carries_the_child_keeps_nothing_else() -> None:

@@ -123,11 +123,26 @@ def test_a_command_beyond_its_time_is_ended_with_its_children(
         wait_until_gone(int(pid))
 
 
-def test_a_command_that_ignores_the_friendly_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "GRACE_SECONDS", 0.5)
+def test_a_command_that_ignores_the_friendly_signal_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "pid"
+    script = f"trap '' TERM; echo $$ > {file}; while :; do sleep 0.1; done"
     with pytest.raises(TransientError):
-        process.run(["sh", "-c", f"trap '' TERM; echo $$ > {file}; while :; do sleep 0.1; done"], timeout=0.5)
+        process.run(["sh", "-c", script], timeout=0.5, grace=0.5)
+    wait_until_gone(int(file.read_text()))
+
+
+def test_a_callback_can_end_a_command_without_grace(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+
+    def end(_: str) -> None:
+        raise process.EndNowError
+
+    started = time.monotonic()
+    with pytest.raises(process.EndNowError):
+        process.run(
+            ["sh", "-c", f"trap '' TERM; echo $$ > {file}; echo x >&2; while :; do sleep 0.1; done"], on_line=end
+        )
+    assert time.monotonic() - started < 4
     wait_until_gone(int(file.read_text()))
 
 
@@ -216,8 +231,16 @@ BODIES = {
     "while a command runs": "process.run(['sh', '-c', f'sleep 1000 & echo $$ $! > {ready}; wait'])",
     "while a command prints without end": "process.run(['sh', '-c', f'echo $$ > {ready}; while :; do echo x; done'])",
     "while a command ignores it": (
-        "process.GRACE_SECONDS = 0.5; "
-        "process.run(['sh', '-c', f\"trap '' TERM INT; echo $$ > {ready}; while :; do sleep 0.1; done\"])"
+        "process.run(['sh', '-c', f\"trap '' TERM INT; echo $$ > {ready}; while :; do sleep 0.1; done\"], grace=0.5)"
+    ),
+    "while commands run in several threads": (
+        "\n            import threading"
+        "\n            def work(): process.run(['sh', '-c', f'sleep 1000 & echo $$ $! >> {ready}; wait'])"
+        "\n            threading.excepthook = lambda _: None"
+        "\n            threads = [threading.Thread(target=work) for _ in range(3)]"
+        "\n            [thread.start() for thread in threads]"
+        "\n            with interrupts.held():"
+        "\n                [thread.join() for thread in threads]"
     ),
     "between commands": "ready.write_text('\\n'); time.sleep(1000)",
     "while commands come and go": (

@@ -10,7 +10,7 @@ import pytest
 
 from pipelinegen.config import Config
 from pipelinegen.errors import FlakeError
-from pipelinegen.inventory import read
+from pipelinegen.inventory import pool
 from pipelinegen.inventory.model import Inventory, Kind
 from pipelinegen.inventory.read import read_inventory, read_source
 from tests.gitrepo import commit, make_repo
@@ -187,7 +187,7 @@ def test_an_output_that_takes_too_long_is_ended(loop: str, take: Take) -> None:
 def test_so_many_failures_that_their_messages_cost_too_much_are_still_all_found(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "MESSAGES", 3)
+    monkeypatch.setattr(pool, "MESSAGES", 3)
     inventory = take(
         """ { packages.x86_64-linux =
           builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value = throw "bad"; }) 20)

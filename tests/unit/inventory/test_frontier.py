@@ -1,4 +1,4 @@
-"""Nothing that the evaluator names is ever lost, however often evaluators die."""
+"""Nothing that an evaluator names is ever lost, however often evaluators die, and no verdict depends on luck."""
 
 from __future__ import annotations
 
@@ -7,101 +7,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from pipelinegen.attrpath import AttrPath
-from pipelinegen.inventory.frontier import Frontier, Task
-from pipelinegen.inventory.records import Report
-from pipelinegen.inventory.rules import Look, Rules
-
-SYSTEM = "x86_64-linux"
-REPORT: TypeAdapter[Report] = TypeAdapter(Report)
-
-Flake = dict[str, Any]
-"""Nested dictionaries; leaves: `drv`, `text` (no derivation), `throw`, `abort`, `killer`, `unlucky`."""
-
-
-class _DiedError(Exception):
-    def __init__(self, *, retry: bool) -> None:
-        self.retry = retry
-
-
-class Evaluator:
-    """What `walk.nix` does, on dictionaries."""
-
-    def __init__(self, flake: Flake, frontier: Frontier, chance: random.Random) -> None:
-        self.flake = flake
-        self.frontier = frontier
-        self.chance = chance
-        self.visited: list[AttrPath] = []
-
-    def run(self, tasks: list[Task], *, catch: bool) -> None:
-        lonely = len(tasks) == 1
-        for task in tasks:
-            value: Any = self.flake
-            for name in task.path:
-                value = value[name]
-            self.visit(task.path, task.look, value, catch=catch, lonely=lonely)
-
-    def say(self, event: str, path: AttrPath, look: Look, **more: Any) -> None:
-        self.frontier.take(REPORT.validate_python({"event": event, "path": path, "visit": look.visit, **more}))
-
-    def visit(self, path: AttrPath, look: Look, value: Any, *, catch: bool, lonely: bool) -> None:
-        self.say("enter", path, look)
-        self.visited.append(path)
-        if value == "abort" or (value == "throw" and not (catch and look.visit == "item")):
-            raise _DiedError(retry=False)
-        if value == "killer" or (value == "unlucky" and not lonely):
-            raise _DiedError(retry=True)
-        if self.chance.random() < 0.05 and not lonely:
-            raise _DiedError(retry=True)
-        if value == "throw":
-            self.say("caught", path, look)
-        elif look.item is not None:
-            self.item(path, look, value, catch=catch, lonely=lonely)
-        elif isinstance(value, dict):
-            names = [name for name in sorted(value) if look.announce is None or name in look.announce]
-            self.names(path, look, names)
-            for name in names:
-                following = look.named.get(name, look.each)
-                if following is not None:
-                    self.visit((*path, name), following, value[name], catch=catch, lonely=lonely)
-        else:
-            self.say("ignored", path, look, strange=look.strict)
-
-    def item(self, path: AttrPath, look: Look, value: Any, *, catch: bool, lonely: bool) -> None:
-        assert look.item is not None
-        if isinstance(value, dict) and look.item.recurse and len(path) < look.item.unmarked_depth:
-            self.names(path, look, sorted(value))
-            if look.follow:
-                for name in sorted(value):
-                    self.visit((*path, name), look, value[name], catch=catch, lonely=lonely)
-        elif value in {"drv", "unlucky"}:
-            self.say(
-                "derivation", path, look, suffix=(), drvPath="x", output="out", install=(), timeout=None, maxSilent=None
-            )
-        else:
-            self.say("ignored", path, look, strange=False)
-
-    def names(self, path: AttrPath, look: Look, names: list[str]) -> None:
-        for name in names:
-            self.say("name", path, look, name=name)
-        self.say("set", path, look, count=len(names))
-
-
-NAMES = st.sampled_from(["a", "b", "no", "x.y", "", "🚀"])
-LEAVES = st.sampled_from(["drv", "drv", "drv", "text", "throw", "abort", "killer", "unlucky"])
-NESTED = st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, max_size=4), max_leaves=12)
-FLAKES = st.fixed_dictionaries(
-    {},
-    optional={
-        "packages": st.dictionaries(st.just(SYSTEM), st.dictionaries(NAMES, LEAVES, max_size=6)),
-        "checks": st.dictionaries(st.sampled_from([SYSTEM, "no"]), st.dictionaries(NAMES, LEAVES, max_size=4)),
-        "hydraJobs": st.dictionaries(NAMES, NESTED, max_size=4),
-        "images": st.dictionaries(NAMES, NESTED, max_size=4),
-        "lib": NESTED,
-    },
-)
+from pipelinegen.inventory.dealing import deal
+from pipelinegen.inventory.frontier import Frontier, Turn
+from pipelinegen.inventory.rules import Rules
+from tests.unit.inventory.flakes import FAILING, FINE, FLAKES, REPORT, SYSTEM, Flake, explore
 
 
 def expected(flake: Flake, excluded: str) -> tuple[set[AttrPath], set[AttrPath]]:
@@ -110,9 +21,9 @@ def expected(flake: Flake, excluded: str) -> tuple[set[AttrPath], set[AttrPath]]
     failed: set[AttrPath] = set()
 
     def leaf(path: AttrPath, value: Any) -> None:
-        if value in {"drv", "unlucky"}:
+        if value in FINE:
             found.add(path)
-        elif value in {"throw", "abort", "killer"}:
+        elif value in FAILING:
             failed.add(path)
 
     def nested(path: AttrPath, value: Any) -> None:
@@ -136,32 +47,88 @@ def expected(flake: Flake, excluded: str) -> tuple[set[AttrPath], set[AttrPath]]
     return found, failed
 
 
+WORKERS = st.sampled_from([1, 2, 3, 5])
+EXCLUDED = st.sampled_from(["no", "none of them"])
+
+
+def new_frontier(excluded: str) -> Frontier:
+    return Frontier(Rules(["images.**"], [f'**."{excluded}"']))
+
+
 @settings(max_examples=300, deadline=None)
-@given(FLAKES, st.sampled_from(["no", "none of them"]), st.booleans(), st.integers())
-def test_every_attribute_ends_as_output_failure_or_nothing(flake: Flake, excluded: str, catch: bool, seed: int) -> None:
-    frontier = Frontier(Rules(["images.**"], [f'**."{excluded}"']))
-    evaluator = Evaluator(flake, frontier, random.Random(seed))  # noqa: S311
-    while tasks := frontier.next_tasks():
-        before = frontier.state()
-        frontier.begin()
-        try:
-            evaluator.run(tasks, catch=catch)
-        except _DiedError as death:
-            blamed = frontier.died("message", retry=death.retry)
-        else:
-            blamed = True
-        assert blamed
-        assert frontier.state() != before
+@given(FLAKES, EXCLUDED, WORKERS, st.integers())
+def test_every_attribute_ends_as_output_failure_or_nothing(
+    flake: Flake, excluded: str, workers: int, seed: int
+) -> None:
+    frontier = new_frontier(excluded)
+    _, visited = explore(frontier, flake, workers=workers, chance=random.Random(seed), mishap=0.05)  # noqa: S311
     found, failed = expected(flake, excluded)
     assert set(frontier.found) == found
     assert set(frontier.failures) == failed
     assert frontier.finished == frontier.known
-    assert not [path for path in evaluator.visited if excluded in path]
+    assert not [path for path in visited if excluded in path]
+
+
+@settings(max_examples=300, deadline=None)
+@given(FLAKES, EXCLUDED, st.integers(), st.integers(min_value=0, max_value=3))
+def test_the_result_is_the_same_for_any_number_of_evaluators_and_any_timing(
+    flake: Flake, excluded: str, seed: int, messages: int
+) -> None:
+    results = []
+    for workers in (1, 2, 5):
+        frontier = new_frontier(excluded)
+        chance = random.Random(f"{seed} {workers}")  # noqa: S311
+        explore(frontier, flake, workers=workers, chance=chance, messages=messages, mishap=0.02)
+        results.append((frontier.found, sorted(frontier.failures.items())))
+    assert results[0] == results[1] == results[2]
+
+
+def begun(names: list[str]) -> tuple[Frontier, Turn]:
+    """A frontier and an evaluator that has named some packages, and turned to none of them."""
+    frontier = Frontier(Rules())
+    turn = deal(frontier, [], lambda _: 1.0)
+    assert turn is not None
+    for path, inner in (((), ["packages"]), (("packages",), [SYSTEM]), (("packages", SYSTEM), names)):
+        assert tell(frontier, turn, "enter", path, "set")
+        for name in inner:
+            tell(frontier, turn, "name", path, "set", name=name)
+        assert tell(frontier, turn, "set", path, "set", count=len(inner))
+    return frontier, turn
+
+
+def tell(frontier: Frontier, turn: Turn, event: str, path: AttrPath, visit: str = "item", **more: Any) -> bool:
+    return frontier.take(turn, REPORT.validate_python({"event": event, "path": path, "visit": visit, **more}))
 
 
 def test_nobody_is_to_blame_before_the_evaluator_turned_to_anything() -> None:
     frontier = Frontier(Rules())
-    frontier.begin()
-    before = frontier.state()
-    assert not frontier.died("no reason", retry=True)
-    assert frontier.state() == before
+    turn = deal(frontier, [], lambda _: 1.0)
+    assert turn is not None
+    assert not frontier.died(turn, "no reason", doubt=True)
+    assert (frontier.known, frontier.finished) == (1, 0)
+
+
+def test_an_evaluator_that_turns_to_what_another_one_looks_at_is_to_end() -> None:
+    frontier, one = begun(["a", "b"])
+    assert tell(frontier, one, "enter", ("packages", SYSTEM, "a"))
+    other = deal(frontier, [one], lambda _: 1.0)
+    assert other is not None
+    assert tell(frontier, other, "enter", ("packages", SYSTEM, "b"))
+    assert not tell(frontier, one, "enter", ("packages", SYSTEM, "b"))
+    assert tell(frontier, other, "ignored", ("packages", SYSTEM, "b"), strange=False)
+    assert not tell(frontier, one, "enter", ("packages", SYSTEM, "b"))
+
+
+def test_only_the_first_messages_are_asked_for_in_order_of_the_paths() -> None:
+    frontier, turn = begun(["a", "b", "c"])
+    for name in ("c", "a", "b"):
+        tell(frontier, turn, "enter", ("packages", SYSTEM, name))
+        tell(frontier, turn, "caught", ("packages", SYSTEM, name))
+    assert not frontier.pending
+    assert frontier.finished == frontier.known - 3
+    frontier.ask(1)
+    assert [task.path[-1] for task in frontier.in_order()] == ["a"]
+    assert {path[-1]: failure.message[:39] for path, failure in frontier.failures.items()} == {
+        "b": "evaluation failed with `throw` or a fai",
+        "c": "evaluation failed with `throw` or a fai",
+    }
