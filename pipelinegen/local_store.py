@@ -5,12 +5,16 @@ What fetches, builds or copies, and what asks other stores, is in `nix`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pipelinegen import nix, process
 from pipelinegen.attrpath import nix_string
 from pipelinegen.errors import ToolError
+
+_NAMED_OUTPUTS = (2, 13)
+"""The first Nix that takes `/nix/store/….drv^out`."""
 
 
 def requisites(paths: Sequence[str]) -> list[str]:
@@ -100,6 +104,17 @@ def output_paths(drv_paths: Sequence[str], output: str) -> dict[str, str | None]
         for drv_path, path in zip(chunk, text.splitlines(), strict=True):
             found[drv_path] = path if path.startswith(drv_path.rpartition("/")[0] + "/") else None
     return found
+
+
+def copyable(installables: Sequence[str]) -> list[str]:
+    """Built outputs (`….drv!out,dev`) in the words of `nix copy`, which then copies what they are outputs of, too.
+
+    Where outputs are named by their content, nobody else can tell without that which path a derivation made.
+    """
+    # A derivation's path alone meant all its outputs before Nix could be told which ones; now it means the file.
+    if not installables or tuple(map(int, re.findall(r"\d+", nix.version())[:2])) >= _NAMED_OUTPUTS:
+        return [installable.replace("!", "^") for installable in installables]
+    return [installable.partition("!")[0] for installable in installables]
 
 
 def realised_outputs(installable: str) -> list[str]:

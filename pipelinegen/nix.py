@@ -238,6 +238,7 @@ _ASK_AFRESH = (
     *_FORGET,
     *("--option", "download-attempts", "2"),
     *("--option", "connect-timeout", "15"),
+    *("--option", "stalled-download-timeout", "30"),  # 300 without: a server that hangs would hold up everything
 )
 
 

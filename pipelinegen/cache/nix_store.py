@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote
@@ -13,7 +14,10 @@ from pipelinegen.console import clean
 from pipelinegen.errors import CommandError, CredentialsError, StepFailedError, TransientError
 
 _REFUSED = ("HTTP error 401", "HTTP error 403", "Access Denied", "Permission denied")
-_PASSING = ("HTTP error 5", "HTTP error 429", "unable to download", "timed out", "Connection", "Couldn't connect")
+# Any other answer of a server is its last word.
+_PASSING = re.compile(
+    r"HTTP error (?:429|5\d\d)|unable to (?:down|up)load '[^']*': (?!HTTP error)|timed out|Connection|Couldn't connect"
+)
 
 
 class NixStoreCache:
@@ -100,7 +104,7 @@ class NixStoreCache:
             if not missing:
                 return
             if time.monotonic() > deadline:
-                if trouble is not None and any(mark in trouble for mark in _PASSING):
+                if trouble is not None and _PASSING.search(trouble):
                     raise TransientError(
                         f"cache {self.name} does not say whether it has what was pushed to it", why=trouble
                     )
@@ -135,6 +139,6 @@ def _classify(error: CommandError, message: str) -> StepFailedError | Credential
     why = _sentence(error)
     if any(mark in text for mark in _REFUSED):
         return CredentialsError(message, why=why, hint="check the token or key of this cache")
-    if any(mark in text for mark in _PASSING):
+    if _PASSING.search(text):
         return TransientError(message, why=why)
     return StepFailedError(message, why=why)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelinegen.cli.session import Session, open_session
+from pipelinegen.files import is_folder
 
 if TYPE_CHECKING:
     from pipelinegen.pipeline.verify import Finding
@@ -29,7 +30,7 @@ def command(ctx: click.Context, /, file: str, *, merge_request: bool, as_json: b
     from pipelinegen.pipeline.emit import from_yaml
 
     session = open_session(ctx)
-    if (session.directory / file).is_dir():
+    if is_folder(session.directory / file):
         file = str(Path(file) / TOP)
     texts = {file: _read(session, file)}
     if file != "-":

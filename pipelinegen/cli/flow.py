@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from pipelinegen.cli.session import Session
+from pipelinegen.files import is_folder
 from pipelinegen.generate import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,12 +36,13 @@ def make_request(
 ) -> Request:
     """The request of this command line; the configuration is searched from the flake's folder upwards."""
     folder = session.directory / flake.partition("#")[0].partition("?")[0]
-    if folder.is_dir() and not flake.startswith((".", "/")):
+    here = is_folder(folder)
+    if here and not flake.startswith((".", "/")):
         flake = f"./{flake}"  # to Nix a bare word is a name in its registry, to a person it is a folder
     return Request(
         flake=flake,
         directory=session.directory,
-        loaded=session.load_config(folder if folder.is_dir() else Path(session.directory)),
+        loaded=session.load_config(folder if here else Path(session.directory)),
         env=session.env,
         cache_directory=session.cache_directory,
         base=base,

@@ -214,16 +214,17 @@ def push(
     report: str | None,
 ) -> None:
     """Push to one or more caches; a cache that fails does not keep the others waiting."""
+    from pipelinegen.errors import CredentialsError, StepFailedError, TransientError
     from pipelinegen.process import interruptible
     from pipelinegen.run.push import run_push
 
     session = open_session(ctx)
     config = session.load_config().config
-    results = []
+    failures: list[StepFailedError | CredentialsError | TransientError] = []
     with interruptible():
         for number, cache in enumerate(caches):
             suffix = f"-{cache}" if number else ""
-            results.append(
+            try:
                 run_push(
                     cache,
                     paths,
@@ -232,10 +233,15 @@ def push(
                     console=session.console,
                     reports=_reports(session, _with_suffix(junit, suffix), _with_suffix(report, suffix)),
                     outputs=session.outputs,
-                )
-            )
-    for result in results:
-        result.raise_if_failed()
+                ).raise_if_failed()
+            except (StepFailedError, CredentialsError, TransientError) as error:
+                failures.append(error)
+    # Another try is worth it only where it may cure everything.
+    failures.sort(key=lambda error: isinstance(error, TransientError))
+    for other in failures[1:]:
+        session.console.warn(f"{other.message}{f': {other.why}' if other.why else ''}")
+    if failures:
+        raise failures[0]
 
 
 def _with_suffix(file: str | None, suffix: str) -> str | None:
@@ -297,20 +303,20 @@ def record(ctx: click.Context, /, folder: str, file: str) -> None:
         run_record(session.directory / folder, session.directory / file, console=session.console)
 
 
-@command.command("evaluation-failure", help="Print why ATTR did not evaluate, and fail.")
-@click.argument("attr")
+@command.command("evaluation-failure", help="Print why each ATTR did not evaluate, and fail.")
+@click.argument("attrs", metavar="ATTR...", nargs=-1, required=True)
 @handoff_option
 @report_options
 @click.pass_context
 def evaluation_failure(
-    ctx: click.Context, /, attr: str, handoff: str | None, junit: str | None, report: str | None
+    ctx: click.Context, /, attrs: tuple[str, ...], handoff: str | None, junit: str | None, report: str | None
 ) -> None:
-    """Fail with Nix's own message."""
-    from pipelinegen.run.failure import run_failure
+    """Fail with Nix's own messages."""
+    from pipelinegen.run.failure import run_failures
     from pipelinegen.run.handoff import read_work
     from pipelinegen.run.names import find_failure
 
     session = open_session(ctx)
     work: Work = read_work(session.handoff(handoff))
-    job = find_failure(work, attr)
-    run_failure(work, job, console=session.console, reports=_reports(session, junit, report)).raise_if_failed()
+    failures = [find_failure(work, attr) for attr in attrs]
+    run_failures(failures, console=session.console, reports=_reports(session, junit, report)).raise_if_failed()

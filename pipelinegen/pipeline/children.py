@@ -9,7 +9,7 @@ from pipelinegen.config import Config
 from pipelinegen.errors import VerificationError
 from pipelinegen.job_names import title
 from pipelinegen.pipeline import segments
-from pipelinegen.pipeline.compile import Surroundings, compile_tasks, few_needs
+from pipelinegen.pipeline.compile import Surroundings, compile_tasks
 from pipelinegen.pipeline.conductor import Part, conductor, errand, part_file
 from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits, room_for_bytes
@@ -20,6 +20,7 @@ from pipelinegen.pipeline.subject import Subject
 from pipelinegen.pipeline.verify import OF_SIZE, TOO_LARGE, Finding, Severity, refusal, verify
 from pipelinegen.pipeline.verify_graph import starts_by_itself
 from pipelinegen.plan.model import Planned
+from pipelinegen.plan.situation import few_needs
 
 TOP = "pipeline.yml"
 """The file that the parent's trigger job starts."""

@@ -27,7 +27,7 @@ from pipelinegen.pipeline.model import (
 )
 from pipelinegen.pipeline.needs_tree import OUTPUTS_OF_ALL, fan_in
 from pipelinegen.plan.model import Action, Plan, Planned, Stage, Task
-from pipelinegen.plan.situation import find_runner
+from pipelinegen.plan.situation import few_needs, find_runner
 
 INSPECT_JOB = "inspect"
 """The parent's job whose artifacts hold the handoff folder."""
@@ -86,11 +86,6 @@ def compile_pipeline(planned: Planned, config: Config, surroundings: Surrounding
     gitlab = config.gitlab
     jobs = fan_in(whole.jobs, few_needs(gitlab.max_needs), max_artifact_mb=gitlab.max_artifact_mb)
     return whole.model_copy(update={"jobs": jobs})
-
-
-def few_needs(allowed: int) -> int:
-    """`needs` that a job gets at most: some below what the server allows."""
-    return max(allowed - 5, 2)
 
 
 def compile_tasks(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
@@ -228,7 +223,7 @@ class _Compiler:
         )
 
     def _evaluation_failure(self, task: Task) -> Job:
-        line = self._line("run", "evaluation-failure", "--handoff", self.surroundings.handoff, "--", task.subject)
+        line = self._line("run", "evaluation-failure", "--handoff", self.surroundings.handoff, "--", *task.targets)
         return self._worker(task, (line,), None).model_copy(update={"timeout": SHORT_TIMEOUT})
 
     def _command(self, task: Task) -> Job:

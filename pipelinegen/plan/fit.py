@@ -5,12 +5,13 @@ What does not fit even so becomes several pipelines when it is put into GitLab's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from pipelinegen.history import History
-from pipelinegen.plan.model import Stage
-from pipelinegen.plan.situation import Situation
-from pipelinegen.plan.tasks import FailedOutput, Judged, Tasks, make_tasks
+from pipelinegen.plan.model import Stage, Task
+from pipelinegen.plan.situation import Situation, few_needs
+from pipelinegen.plan.tasks import FailedOutput, Judged, Tasks, make_tasks, share_jobs
 from pipelinegen.plan.to_build import ToBuild
 from pipelinegen.plan.units import Units, make_units
 
@@ -28,27 +29,59 @@ def fit(
     allowed = min(situation.config.gitlab.max_jobs, IN_ONE_FILE)
     least = max((allowed - GATES_AND_THE_LIKE) // 2, 1)
     made = [one.output for one in judged if one.made]
+    # A job each costs nothing where there is room for it, and is what a person looks for.
+    shared = share_jobs(failed) if len(failed) > least else failed
 
-    def make(others: int, *, few: bool) -> tuple[Units, Tasks]:
-        limit = max(allowed - others, least)
-        units = make_units(found, made, situation.config, history=history, limit=limit)
-        return units, make_tasks(situation, units, judged, failed, few=few)
+    def limit(others: int) -> int:
+        return max(allowed - others, least)
+
+    def make(others: int, *, few: bool) -> tuple[Units, Tasks, int]:
+        units = make_units(found, made, situation.config, history=history, limit=limit(others))
+        tasks = make_tasks(situation, units, judged, shared if few else failed, few=few)
+        # What takes artifacts cannot be divided later, so here the collectors must fit, too.
+        whole = situation.config.handoff.mode == "artifacts"
+        most = few_needs(situation.config.gitlab.max_needs)
+        return units, tasks, len(tasks.tasks) + (_collectors(tasks.tasks, most) if whole else 0)
 
     pushes = sum(one.runs(Stage.PUSH) for one in judged)
     others = _others(situation, judged, failed)
     # Each target that is built has a job of its own where there is room.
     if len({output.drv_path for output in made} & found.builds.keys()) + others + pushes <= allowed:
-        units, tasks = make(others + pushes, few=False)
-        if len(tasks.tasks) <= allowed:
+        units, tasks, jobs = make(others + pushes, few=False)
+        if jobs <= allowed:
             return units, tasks
-    units, tasks = make(others + min(pushes, least), few=True)
-    rest = len(tasks.tasks) - len(units.units)
-    if len(tasks.tasks) > allowed and len(units.units) > max(allowed - rest, least):
-        return make(rest, few=True)
+    others = _others(situation, judged, shared) + min(pushes, least)
+    units, tasks, jobs = make(others, few=True)
+    if jobs > allowed and len(units.units) > limit(jobs - len(units.units)):
+        # Units may be some more than asked for: they would be again.
+        others = jobs - len(units.units) + max(len(units.units) - limit(others), 0)
+        units, tasks, _ = make(others, few=True)
     return units, tasks
+
+
+def _collectors(tasks: Iterable[Task], most: int) -> int:
+    """About how many jobs will stand between those that need more than `most` others and what they need.
+
+    What the same jobs need is collected once for all of them; what is then still too much, for each alone.
+    """
+    wide = [task for task in tasks if len(task.needs) + task.needs_handoff > most]
+    users: dict[str, list[str]] = {}
+    for task in wide:
+        for need in task.needs:
+            users.setdefault(need, []).append(task.name)
+    crowd_of = {need: tuple(names) for need, names in users.items()}
+    trees = {crowd: -(-size // (most - 1)) for crowd, size in Counter(crowd_of.values()).items() if size > 1}
+    alone = 0
+    for task in wide:
+        crowds = [crowd_of[need] for need in task.needs]
+        left = sum(trees[crowd] for crowd in set(crowds) & trees.keys()) + sum(crowd not in trees for crowd in crowds)
+        if left + task.needs_handoff > most:
+            alone += -(-left // (most - 1))
+    return sum(trees.values()) + alone
 
 
 def _others(situation: Situation, judged: Sequence[Judged], failed: Sequence[FailedOutput]) -> int:
     """About how many jobs there are besides units and pushes; each deployment has an approval at most."""
     deploys = sum(one.runs(Stage.DEPLOY) for one in judged)
-    return len(failed) + len(situation.config.tests) + GATES_AND_THE_LIKE + 2 * deploys
+    failures = len({one.job for one in failed})
+    return failures + len(situation.config.tests) + GATES_AND_THE_LIKE + 2 * deploys

@@ -78,7 +78,7 @@ def make_plan(
     work = Work(
         flake=situation.flake,
         units=_with_readers(units, tasks),
-        failures={one.job: Failure(attr=one.attr, message=one.message) for one in failed},
+        failures=tuple(Failure(attr=one.attr, message=one.message) for one in failed),
         derivations=EXPORT_NAME if units.units and evaluation is None else None,
         evaluation=evaluation,
     )

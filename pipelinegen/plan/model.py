@@ -178,7 +178,7 @@ class Work(Value):
 
     Attributes:
         units: the build and test jobs' work.
-        failures: job name → the output that failed to evaluate and Nix's message.
+        failures: the outputs that failed to evaluate, with Nix's messages.
         derivations: name of the export beside this file; null when nothing is built, or jobs evaluate.
         evaluation: how jobs come by derivations without an export; null where there is one.
     """
@@ -186,7 +186,7 @@ class Work(Value):
     format_version: str = FORMAT_VERSION
     flake: str
     units: tuple[Unit, ...] = ()
-    failures: dict[str, Failure] = Field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
     derivations: str | None = None
     evaluation: Evaluation | None = None
 

@@ -109,3 +109,8 @@ def find_runner(runners: Sequence[Runner], system: str, features: tuple[str, ...
         if system in {runner.system, ANY_SYSTEM} and set(features) <= set(runner.features):
             return runner
     return None
+
+
+def few_needs(allowed: int) -> int:
+    """`needs` that a job gets at most: some below what the server allows."""
+    return max(allowed - 5, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipelinegen import attrpath
 from pipelinegen.config import Gate, Policy
@@ -17,6 +18,9 @@ from pipelinegen.plan.units import Units
 
 PUSHED_AT_ONCE = 200
 """Outputs whose paths one job takes in its command line: far below what a line may hold."""
+
+FAILED_AT_ONCE = 200
+"""Outputs that did not evaluate and share a job, where there is no room for a job each."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class FailedOutput:
     def attr(self) -> str:
         """The attribute path as Nix prints it."""
         return attrpath.show(self.path)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of its job."""
+        return Stage.TEST if self.kind is Kind.CHECK else Stage.BUILD
 
     @classmethod
     def of(cls, path: tuple[str, ...], kind: Kind, message: str) -> FailedOutput:
@@ -106,7 +115,7 @@ class _Maker:
         self.push_gates: dict[str, tuple[str, ...]] = {}
 
     def make(self) -> Tasks:
-        failures = [_failure_task(one) for one in self.failed]
+        failures = _failure_tasks(self.failed)
         units = [_unit_task(unit) for unit in self.units.units]
         self._note_builds()
         commands = self._commands()
@@ -339,15 +348,32 @@ def _some_job_ends_by_itself(tasks: Iterable[Task]) -> bool:
     return by_itself
 
 
-def _failure_task(one: FailedOutput) -> Task:
-    return Task(
-        name=one.job,
-        action=Action.EVALUATION_FAILURE,
-        stage=Stage.TEST if one.kind is Kind.CHECK else Stage.BUILD,
-        targets=(one.attr,),
-        needs_handoff=True,
-        subject=one.attr,
-    )
+def _failure_tasks(failed: Iterable[FailedOutput]) -> list[Task]:
+    by_job: dict[str, list[FailedOutput]] = {}
+    for one in failed:
+        by_job.setdefault(one.job, []).append(one)
+    return [
+        Task(
+            name=job,
+            action=Action.EVALUATION_FAILURE,
+            stage=some[0].stage,
+            targets=tuple(one.attr for one in some),
+            needs_handoff=True,
+        )
+        for job, some in by_job.items()
+    ]
+
+
+def share_jobs(failed: Sequence[FailedOutput]) -> list[FailedOutput]:
+    """The same, with one job for many of one stage."""
+    shared: list[FailedOutput] = []
+    for stage in (Stage.BUILD, Stage.TEST):
+        some = [one for one in failed if one.stage is stage]
+        for start in range(0, len(some), FAILED_AT_ONCE):
+            part = some[start : start + FAILED_AT_ONCE]
+            more = f" (+{len(part) - 1})" if len(part) > 1 else ""
+            shared += [replace(one, job=job_name("evaluate", part[0].attr + more)) for one in part]
+    return shared
 
 
 def _unit_task(unit: Unit) -> Task:
@@ -361,6 +387,7 @@ def _unit_task(unit: Unit) -> Task:
         derivations=len(unit.builds),
         system=unit.system,
         features=unit.features,
-        timeout=unit.timeout,
+        # Twice what is expected, where that is more than the usual limit.
+        timeout=max(unit.timeout or 0, math.ceil(2 * unit.seconds)) or None,
         needs_handoff=True,
     )

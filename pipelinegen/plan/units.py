@@ -157,7 +157,9 @@ class _Maker:
             attr = next(output.attr for drv in own for output in self.by_drv[drv] if output.path == first)
             return job_name(stage, attr if len(own) == 1 else f"{attr} (+{len(own) - 1})")
         more = f" (+{len(group.drvs) - 1})" if len(group.drvs) > 1 else ""
-        what = self.to_build.graph[group.drvs[-1]].name + more
+        repeats = set(group.repeats)
+        last = next(drv for drv in reversed(group.drvs) if drv not in repeats)
+        what = self.to_build.graph[last].name + more
         alone = group.targets.bit_count() == 1
         return _free_name(stage, f"{self._served(group)[0].attr}: {what}" if alone else f"shared {what}", taken)
 

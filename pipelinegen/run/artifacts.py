@@ -23,6 +23,8 @@ COMPRESSION = "zstd"
 
 _BELIEVED = f"URL: nar/none\nCompression: none\nNarHash: sha256:{'0' * 52}\nNarSize: 1\nReferences: \n"
 _INFO = "nix-cache-info"
+_PARTS = ("nar", "realisations")
+"""The folders of a binary cache; the second says which paths outputs are that are named by their content."""
 _MIB = 1 << 20
 
 
@@ -38,9 +40,11 @@ def received(root: Path) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="pipelinegen-received-") as name:
         view = Path(name)
-        (view / "nar").mkdir()
+        for part in _PARTS:
+            (view / part).mkdir()
         for folder in folders:
-            for file in (folder / _INFO, *folder.glob("*.narinfo"), *folder.glob("nar/*")):
+            parts = (file for part in _PARTS for file in folder.glob(f"{part}/*"))
+            for file in (folder / _INFO, *folder.glob("*.narinfo"), *parts):
                 with contextlib.suppress(FileExistsError):  # two jobs that needed one path
                     (view / file.relative_to(folder)).symlink_to(file.resolve())
         yield view
@@ -51,6 +55,7 @@ def leave(
     root: Path,
     job: str,
     *,
+    by_content: Sequence[str] = (),
     reader: CacheReader,
     received: Path | None,
     limit_mb: int,
@@ -63,6 +68,7 @@ def leave(
         paths: output paths in the local store; at least one.
         root: as in `received`.
         job: name of this job.
+        by_content: those of which others must be told what they are outputs of (`local_store.copyable`).
         reader: asks the trusted caches.
         received: what other jobs left. It is in no cache, or nobody would have built it.
         limit_mb: MiB that GitLab takes as one archive.
@@ -72,7 +78,7 @@ def leave(
 
     Raises:
         StepFailedError: that cannot be written, or is larger than the limit; then nothing is left.
-        ToolError: the local store does not hold a path.
+        ToolError: the local store does not hold a path, or the folder cannot be made.
     """
     folder = root / slug(job)
     closure = local_store.requisites(paths)
@@ -82,15 +88,20 @@ def leave(
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with _believed(folder, elsewhere):
-            url = f"file://{folder.resolve()}?compression={COMPRESSION}"
-            nix.copy(paths, to=url, on_line=on_line, on_idle=on_idle)
+        # Versions of Nix do not agree on how a URL says a folder's name with a space or a `%`.
+        with tempfile.TemporaryDirectory(prefix="pipelinegen-leave-") as plain, _believed(folder, elsewhere):
+            link = Path(plain, "to")
+            link.symlink_to(folder.resolve())
+            url = f"file://{link}?compression={COMPRESSION}"
+            nix.copy([*paths, *by_content], to=url, on_line=on_line, on_idle=on_idle)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     except CommandError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise StepFailedError(
             "the outputs cannot be left as artifacts", where=str(folder), why="\n".join(error.stderr_tail[-3:])
         ) from error
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise ToolError("the outputs cannot be left as artifacts", where=str(folder), why=error.strerror) from error
     if size > limit_mb * _MIB:
         shutil.rmtree(folder, ignore_errors=True)  # the upload would fail, and say less

@@ -73,7 +73,7 @@ def run_unit(
         made = outcome.made_paths()
         local_store.root_paths(made, roots / "made")
         items = outcome.items()
-        handover = others.hand_over(unit.job, made, taken=unit.taken)
+        handover = others.hand_over(unit.job, made, by_content=outcome.made_by_content(), taken=unit.taken)
     result = _result(unit, items, outcome, handover, console.clock() - started)
     (reports or Reports()).write(result)
     _tell(work, unit, result, console, again)
@@ -114,6 +114,10 @@ class _Outcome:
             else:
                 paths += [path for path in self.outputs[one.drv_path] if path not in self.invalid]
         return list(dict.fromkeys(paths))
+
+    def made_by_content(self) -> list[str]:
+        """Those made of which only their build could tell the paths, as `nix-store --realise` takes them."""
+        return [one.installable for one in self.unit.builds if one.drv_path in self.unknown and self.made(one)]
 
     def items(self) -> tuple[ItemResult, ...]:
         said = self.log.failed

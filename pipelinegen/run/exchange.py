@@ -93,20 +93,24 @@ class Exchange:
         answers, _ = backend(name, self.config.caches[name]).query(paths)
         return [path for path in paths if answers[path]]
 
-    def hand_over(self, job: str, paths: Sequence[str], *, taken: bool = True) -> PipelinegenError | None:
+    def hand_over(
+        self, job: str, paths: Sequence[str], *, by_content: Sequence[str] = (), taken: bool = True
+    ) -> PipelinegenError | None:
         """Let other jobs have `paths`, which are in the local store; the error where that failed.
 
         Args:
             job: name of this job.
+            by_content: built outputs (`….drv!out`) among them that are named by their content: others are told
+                which path each of them is, and need not build them to know.
             taken: whether another job of this pipeline reads them: artifacts that nobody needs may be missing.
         """
         if not paths:
             return None
         try:
             if self.config.handoff.mode == "artifacts":
-                self._leave(job, paths)
+                self._leave(job, paths, by_content)
             elif (name := trust.handoff_cache(self.config, self.kind)) is not None:
-                self._push(name, paths)
+                self._push(name, paths, by_content)
         except (StepFailedError, CredentialsError, TransientError, ToolError) as error:
             if taken or self.config.handoff.mode != "artifacts":
                 return error
@@ -114,7 +118,7 @@ class Exchange:
             self.console.warn(f"{error.message}{reason}; no other job needs them, so this one goes on without")
         return None
 
-    def _leave(self, job: str, paths: Sequence[str]) -> None:
+    def _leave(self, job: str, paths: Sequence[str], by_content: Sequence[str]) -> None:
         self.console.say(f"handing {len(paths)} paths over as artifacts")
         lines = LineLog(self.console, "leaving outputs as artifacts")
         trusted = trust.trusted_caches(self.config, self.kind)
@@ -122,6 +126,7 @@ class Exchange:
             paths,
             self.outputs,
             job,
+            by_content=local_store.copyable(by_content),
             reader=CacheReader(trusted, trusted),
             received=self.received,
             limit_mb=self.config.gitlab.max_artifact_mb,
@@ -130,11 +135,11 @@ class Exchange:
         )
         self.console.say(f"left for other jobs: {left}")
 
-    def _push(self, name: str, paths: Sequence[str]) -> None:
+    def _push(self, name: str, paths: Sequence[str], by_content: Sequence[str]) -> None:
         self.console.say(f"handing {len(paths)} paths over through cache {name}")
         lines = LineLog(self.console, f"handing over through cache {name}")
         cache = backend(name, self.config.caches[name], on_line=lines.line, on_idle=lines.idle)
-        cache.push(paths)
+        cache.push([*paths, *local_store.copyable(by_content)])
         cache.wait_until_visible(paths, timeout=self.config.handoff.visible_timeout)
 
 

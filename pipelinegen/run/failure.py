@@ -1,39 +1,37 @@
-"""The job of an output that failed to evaluate: it prints Nix's message and fails."""
+"""The job of outputs that failed to evaluate: it prints Nix's messages and fails."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipelinegen.console import Console, plain
-from pipelinegen.errors import UsageError
-from pipelinegen.plan.model import Work
+from pipelinegen.plan.model import Failure
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
 
-def run_failure(work: Work, job: str, *, console: Console, reports: Reports | None = None) -> StepResult:
-    """Say why the output of this job could not be evaluated; the result is always a failure.
-
-    Raises:
-        UsageError: no output of this handoff has such a job.
-    """
-    if job not in work.failures:
-        raise UsageError(f"no evaluation failure belongs to the job {job!r}", why="it is not in the handoff")
-    failure = work.failures[job]
-    message = plain(failure.message)
-    console.write(f"{plain(failure.attr)} cannot be evaluated:\n\n{message}\n\n")
-    lines = tuple(message.split("\n"))
-    item = ItemResult(name=failure.attr, status=Status.FAILED, message="it cannot be evaluated", log=lines)
+def run_failures(failures: Sequence[Failure], *, console: Console, reports: Reports | None = None) -> StepResult:
+    """Say why these outputs (at least one) could not be evaluated; the result is always a failure."""
+    items = []
+    for failure in failures:
+        message = plain(failure.message)
+        console.write(f"{plain(failure.attr)} cannot be evaluated:\n\n{message}\n\n")
+        lines = tuple(message.split("\n"))
+        items.append(ItemResult(name=failure.attr, status=Status.FAILED, message="it cannot be evaluated", log=lines))
+    first = plain(failures[0].attr)
+    what = first if len(failures) == 1 else f"{first} (+{len(failures) - 1})"
     result = StepResult(
         step="test",
-        what=job,
+        what=f"evaluate {what}",
         seconds=0.0,
-        items=(item,),
-        message=f"{plain(failure.attr)} cannot be evaluated",
-        why=_error_line(lines),
+        items=tuple(items),
+        message=f"{what} cannot be evaluated",
+        why=_error_line(items[0].log),
     )
     (reports or Reports()).write(result)
     return result
 
 
-def _error_line(lines: tuple[str, ...]) -> str | None:
+def _error_line(lines: Sequence[str]) -> str | None:
     """Nix prints a trace before the error proper."""
     said = [line.strip() for line in lines if line.strip().startswith("error:")]
     return said[-1] if said else None

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelinegen import files, local_store, nix
 from pipelinegen.console import Console, plain
-from pipelinegen.errors import CommandError, FlakeError, PipelinegenError, UsageError
+from pipelinegen.errors import CommandError, FlakeError, PipelinegenError, TransientError, UsageError
 from pipelinegen.plan.model import FORMAT_VERSION, Attribute, Evaluation, Unit, Work
 
 WORK_FILE = "work.json"
@@ -182,6 +182,7 @@ def import_derivations(folder: Path, work: Work, drv_paths: Sequence[str]) -> bo
 
     Raises:
         UsageError: the export is missing, truncated or damaged, or does not hold them.
+        TransientError: there is no room for them here.
         ToolError: Nix cannot import it.
     """
     missing = nix.invalid_paths(drv_paths)
@@ -199,6 +200,8 @@ def import_derivations(folder: Path, work: Work, drv_paths: Sequence[str]) -> bo
             error.where = str(file)
             error.hint = f"only trusted users of the Nix daemon import; add the job's to trusted-users; {_EVALUATE}"
             raise
+        if full := [line for line in error.stderr_tail if "No space left on device" in line]:
+            raise TransientError("the derivations cannot be imported", where=str(file), why=plain(full[0])) from error
         raise _damaged(file, plain("\n".join(error.stderr_tail[-3:])) or error.message) from error
     still = nix.invalid_paths(missing)
     if still:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pipelinegen.config import Config, TestConfig
 from pipelinegen.errors import UsageError
-from pipelinegen.plan.model import Unit, Work
+from pipelinegen.plan.model import Failure, Unit, Work
 
 
 def find_unit_by_name(work: Work, stage: str, name: str) -> Unit:
@@ -41,16 +41,16 @@ def find_test(config: Config, name: str) -> TestConfig:
     raise UsageError(f"the configuration has no test {name!r}", hint=_hint(name, known, "it has no [[tests]]"))
 
 
-def find_failure(work: Work, attr: str) -> str:
-    """The job of the output `attr` that did not evaluate.
+def find_failure(work: Work, attr: str) -> Failure:
+    """The output `attr`, which did not evaluate.
 
     Raises:
         UsageError: it is not in the handoff.
     """
-    for job, failure in work.failures.items():
+    for failure in work.failures:
         if failure.attr == attr:
-            return job
-    known = [failure.attr for failure in work.failures.values()]
+            return failure
+    known = [failure.attr for failure in work.failures]
     raise UsageError(f"{attr!r} did not fail to evaluate", hint=_hint(attr, known, "everything evaluated"))
 
 

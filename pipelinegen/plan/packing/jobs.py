@@ -8,7 +8,7 @@ from pipelinegen.plan.packing.graph import WorkGraph, levels
 
 
 class Jobs:
-    """Jobs, numbered by their last derivation.
+    """Jobs, numbered in the order of their last derivations.
 
     A derivation may be in several of them (a repeat), each of which then builds it.
 
@@ -19,9 +19,10 @@ class Jobs:
 
     def __init__(self, graph: WorkGraph, groups: Iterable[Sequence[int]]) -> None:
         self.graph = graph
-        self.members: dict[int, Sequence[int]] = {}
-        for nodes in sorted(groups, key=lambda nodes: nodes[-1]):
-            self.members[nodes[-1]] = nodes
+        # Two jobs can end in the same derivation, one that both repeat.
+        self.members: dict[int, Sequence[int]] = dict(
+            enumerate(sorted(groups, key=lambda nodes: (nodes[-1], tuple(nodes))))
+        )
 
     def needs(self) -> dict[int, frozenset[int]]:
         """Job → the jobs whose outputs it uses."""

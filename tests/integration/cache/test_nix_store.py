@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen import process
+from pipelinegen import nix, process
 from pipelinegen.cache.model import Answers
 from pipelinegen.cache.nix_store import NixStoreCache
 from pipelinegen.cache.read import CacheReader, substitution
@@ -223,6 +225,29 @@ def test_a_missing_signing_key_is_a_matter_of_credentials(paths: Paths, tmp_path
 def test_a_push_to_a_server_that_is_away_is_worth_a_retry(paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(TransientError):
         cache(tmp_path / "cache", None, push_url="http://127.0.0.1:1").push([paths.app])
+
+
+def test_a_push_that_a_server_refuses_for_good_is_not_worth_a_retry(
+    paths: Paths, tmp_path: Path, server: ThreadingHTTPServer
+) -> None:
+    server.status = 400  # type: ignore[attr-defined]
+    with pytest.raises(StepFailedError):
+        cache(tmp_path / "cache", None, push_url=url(server)).push([paths.app])
+
+
+def test_a_server_that_hangs_has_half_a_minute_to_answer(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = nix._ASK_AFRESH.index("stalled-download-timeout") + 1
+    assert nix._ASK_AFRESH[at] == "30"
+    monkeypatch.setattr(nix, "_ASK_AFRESH", (*nix._ASK_AFRESH[:at], "1", *nix._ASK_AFRESH[at + 1 :]))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hangs = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        before = time.monotonic()
+        answers, trouble = cache(tmp_path / "cache", None, url=hangs).query([paths.app])
+    assert answers == {paths.app: None}
+    assert trouble
+    assert time.monotonic() - before < 30
 
 
 def test_a_reader_asks_the_next_cache_only_for_what_is_missing(paths: Paths, tmp_path: Path) -> None:

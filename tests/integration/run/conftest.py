@@ -77,16 +77,18 @@ in rec {
   foreign = derivation {
     name = "foreign"; system = "riscv-nowhere"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
   };
-  byContent = derivation {
-    name = "by-content"; inherit salt;
+  byContentOf = name: input: derivation {
+    inherit name salt input;
     system = builtins.currentSystem;
     builder = "/bin/sh";
     args = [ "-c" "echo content $input > $out" ];
-    input = lib;
     __contentAddressed = true;
     outputHashMode = "recursive";
     outputHashAlgo = "sha256";
   };
+  byContent = byContentOf "by-content" lib;
+  usesContent = make "uses-content" "echo uses $inputs > $out" [ byContent ];
+  aboveContent = byContentOf "above-content" byContent;
   longest = make "longest" "n=0; while [ $n -lt 5000 ]; do echo line $n; n=$((n+1)); done; echo > $out" [ ];
 }
 """

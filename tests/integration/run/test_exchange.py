@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from pipelinegen import process
+from pipelinegen.cache.read import CacheReader
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import CacheConfig, Config, Handoff, WriterClass
 from pipelinegen.console import Console
 from pipelinegen.errors import StepFailedError
 from pipelinegen.job_names import slug
 from pipelinegen.plan.model import Realise, Stage, Unit, Work
+from pipelinegen.run.artifacts import leave
 from pipelinegen.run.build import run_unit
+from pipelinegen.run.build_log import name_of
 from pipelinegen.run.handoff import write_handoff
 from pipelinegen.run.push import run_push
 from pipelinegen.run.result import StepResult
@@ -322,3 +325,43 @@ def test_a_narinfo_that_two_jobs_left_is_read_once_and_a_torn_folder_is_passed_o
     needs = ("build lib", "build app", "build torn")
     by_artifacts.run(unit("top", drvs["local"], drvs["top"], fetch=(out["app"], out["lib"]), needs=needs))
     assert by_artifacts.built == Counter(drvs.values())
+
+
+@pytest.mark.parametrize("mode", ["cache", "artifacts"])
+def test_what_is_named_by_its_content_is_made_once(
+    mode: str, store: Store, caches: Caches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIX_CONFIG", NIX_CONFIG.replace("flakes", "flakes ca-derivations"))
+    pipeline = made(mode, store, caches, tmp_path)
+    drvs = store.instantiate("lib", "byContent", "usesContent", "aboveContent")
+    lib = store.output(drvs["lib"])
+    pipeline.hand_out(*drvs.values())
+    pipeline.run(unit("lib", drvs["lib"]))
+    pipeline.run(unit("content", drvs["byContent"], fetch=(lib,), needs=("build lib",)))
+    pipeline.run(unit("uses", drvs["usesContent"], needs=("build content",)))
+    pipeline.run(unit("above", drvs["aboveContent"], needs=("build content",)))
+    # Nix builds others than were named: those in which the path of what is needed stands.
+    names = Counter(name_of(drv_path) for drv_path in pipeline.built.elements())
+    assert names == Counter(name_of(drv_path) for drv_path in drvs.values())
+
+
+@pytest.mark.parametrize("name", ["a b", "p%20q", "q?x", "h#x", "ü"])
+def test_a_working_folder_may_have_any_name(name: str, store: Store, caches: Caches, tmp_path: Path) -> None:
+    pipeline = made("artifacts", store, caches, tmp_path / name)
+    drvs = store.instantiate("lib", "app")
+    lib = store.output(drvs["lib"])
+    pipeline.hand_out(*drvs.values())
+    pipeline.run(unit("lib", drvs["lib"]))
+    pipeline.run(unit("app", drvs["app"], fetch=(lib,), needs=("build lib",)))
+    assert pipeline.built == Counter(drvs.values())
+
+
+def test_artifacts_that_cannot_be_written_whole_are_not_left_in_part(by_artifacts: Pipeline, store: Store) -> None:
+    drvs = store.instantiate("lib", "app")
+    lib, app = (store.build(drvs[name]) for name in ("lib", "app"))
+    Path(app).unlink()  # Nix notices when it has copied what is below it
+    reader = CacheReader({}, ())
+    with pytest.raises(StepFailedError, match="cannot be left as artifacts"):
+        leave([app], by_artifacts.folder, "build app", reader=reader, received=None, limit_mb=1)
+    assert store.valid(lib)
+    assert not (by_artifacts.folder / slug("build app")).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipelinegen import nix
-from pipelinegen.errors import CommandError, UsageError
+from pipelinegen.errors import CommandError, TransientError, UsageError
 from pipelinegen.plan.model import Work
 from pipelinegen.run.handoff import import_derivations, read_work, rooted, write_handoff
 from tests.integration.run.conftest import NIX_CONFIG, Store
@@ -111,6 +112,24 @@ def test_a_damaged_export_is_a_clear_error(store: Store, tmp_path: Path, damage:
     assert raised.value.where == str(file)
     assert 'handoff.derivations = "evaluate"' in (raised.value.hint or "")
     assert not store.valid(drvs["app"])
+
+
+def test_no_room_for_the_derivations_is_no_fault_of_the_export(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drvs = store.instantiate("lib")
+    work = write_handoff(tmp_path, WORK, list(drvs.values()))
+    forget(store, *drvs.values())
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    real = shutil.which("nix-store")
+    full = "echo 'error: writing to file: No space left on device' >&2; exit 1"
+    (tools / "nix-store").write_text(f'#!/bin/sh\n[ "$1" != --import ] || {{ {full}; }}\nexec {real} "$@"\n')
+    (tools / "nix-store").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(TransientError) as raised:
+        import_derivations(tmp_path, work, list(drvs.values()))
+    assert "No space left" in (raised.value.why or "")
 
 
 def test_a_missing_export_is_a_clear_error(store: Store, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.cli import run_command_line
 from pipelinegen.config import CacheConfig, Config, WriterClass
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
@@ -107,6 +108,22 @@ def test_a_missing_key_is_told_before_anything_is_pushed(store: Store, caches: C
     with pytest.raises(CredentialsError, match="signing key of cache public is missing"):
         push("public", lib, config=config, console=console)
     assert not caches.holds("public", lib)
+
+
+def test_a_cache_without_its_key_does_not_keep_others_from_being_filled(
+    store: Store, caches: Caches, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lib = store.build(store.instantiate("lib")["lib"])
+    good = caches.config.caches["public"]
+    lines = []
+    for name, key in (("keyless", "/nonexistent/key"), ("public", good.secret_key_file)):
+        lines += [f"[caches.{name}]", f'url = "file://{caches.folder}/{name}"', 'writers = "protected"']
+        lines += ["publish = true", f'public_key = "{good.public_key}"', f'secret_key_file = "{key}"']
+    (tmp_path / "pipelinegen.toml").write_text("\n".join(lines))
+    words = ["-C", str(tmp_path), "run", "push", "--to", "keyless", "--to", "public", lib]
+    assert run_command_line(words) == CredentialsError.exit_code
+    assert "signing key of cache keyless is missing" in capfd.readouterr().err
+    assert caches.holds("public", lib)
 
 
 def test_the_secret_key_is_never_shown(store: Store, caches: Caches, console: Console, log: io.StringIO) -> None:

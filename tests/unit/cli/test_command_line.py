@@ -13,6 +13,7 @@ import pytest
 from pipelinegen.cli import COMMANDS, group, run_command_line
 from pipelinegen.cli.failure import show_failure
 from pipelinegen.errors import CommandError, ConfigError, PipelinegenError
+from pipelinegen.files import is_folder
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -114,6 +115,12 @@ def test_a_wrong_command_line_is_an_error_of_the_same_shape(
     assert "  hint   pipelinegen" in said
     assert words in said.lower()
     assert "\x1b" not in said
+
+
+def test_what_is_too_long_for_a_file_name_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not is_folder(tmp_path / ("x" * 300))
+    assert run_command_line(["-C", str(tmp_path), "check", "x" * 300]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_a_failed_command_shows_its_last_lines_without_escapes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -446,6 +446,24 @@ def test_a_plan_that_had_to_join_what_can_fail_by_itself_says_so() -> None:
     assert {output.decisions[Stage.BUILD].job for output in planned.plan.outputs} <= {t.name for t in planned.tasks}
 
 
+@pytest.mark.parametrize("checks", [55, 58, 90])
+def test_what_hands_over_artifacts_leaves_room_for_the_collectors_of_its_gate(checks: int) -> None:
+    made = Fleet()
+    for number in range(checks):
+        made.check(f"c{number:02}", made.drv(f"c{number:02}"))
+    made.host("web1", made.drv("system"))
+    settings = configuration.parse(
+        {
+            "handoff": {"mode": "artifacts"},
+            "gitlab": {"max_jobs": 60, "max_needs": 15},
+            "hosts": {"web1": {"address": "web1"}},
+        }
+    )
+    text = render_pipeline(made.recording(), config=settings)
+    assert not text.startswith("# ---"), "it is one file"
+    assert "collect test #1" in text
+
+
 def test_many_outputs_are_pushed_by_the_jobs_that_are_left_for_it() -> None:
     made = Fleet()
     for number in range(30):
@@ -464,3 +482,18 @@ def test_something_needed_for_a_system_without_runner_is_told() -> None:
     made.package("app", made.drv("app", made.drv("firmware", system="riscv64-linux")))
     notes = plan(made, BARE).plan.notes
     assert notes[-1] == "no runner is configured for riscv64-linux, which something that is wanted needs"
+
+
+def test_thousands_of_failures_share_jobs_and_do_not_stop_the_rest() -> None:
+    made = Fleet()
+    for number in range(3000):
+        made.failure("packages", "x86_64-linux", f"broken{number:04}")
+    made.failure("checks", "x86_64-linux", "broken", kind=Kind.CHECK)
+    made.package("good", made.drv("good"))
+    planned = plan(made, BARE)
+    failing = [task for task in planned.tasks if task.action is Action.EVALUATION_FAILURE]
+    assert len(failing) == 16
+    assert sorted(attr for task in failing for attr in task.targets) == [one.attr for one in planned.work.failures]
+    assert [task.stage for task in failing].count(Stage.TEST) == 1
+    assert any(task.targets == ("packages.x86_64-linux.good",) for task in planned.tasks)
+    render_pipeline(made.recording(), config=configuration.parse(BARE))

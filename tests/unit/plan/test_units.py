@@ -35,6 +35,22 @@ def test_a_check_that_repeats_a_shared_derivation_is_a_test_all_the_same() -> No
         assert not any(small.outputs["out"] in unit.fetch for unit in units), "it is built here"
 
 
+def test_two_jobs_that_end_in_the_same_repeated_derivation_are_two_jobs() -> None:
+    fleet = Fleet()
+    small = fleet.drv("small")
+    chain = small
+    for number in range(1, 9):
+        chain = fleet.drv(f"link{number}", chain)
+    for letter in "xyz":
+        fleet.package(letter, fleet.drv(letter, chain, fleet.drv(f"heavy-{letter}", small)))
+    seconds = {drv.name: 0.1 if drv.name.startswith(("small", "link")) else 1700.0 for drv in fleet.graph.values()}
+    units = units_of(fleet, seconds=seconds).units
+    assert {one.drv_path for unit in units for one in unit.builds} == set(fleet.graph)
+    assert sorted(unit.job for unit in units if not unit.targets) == [
+        f"build packages.x86_64-linux.{letter}: heavy-{letter} (+9)" for letter in "xyz"
+    ], "named by what nobody else builds"
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_no_build_ever_waits_for_a_test_and_every_input_is_built_or_fetched(data: st.DataObject) -> None:

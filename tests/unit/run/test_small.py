@@ -15,9 +15,10 @@ from pipelinegen.errors import ConfigError, CredentialsError, DeployError, Deplo
 from pipelinegen.plan.model import Failure, Realise, Stage, Unit, Work
 from pipelinegen.run import activate, reproduce, switch, trouble
 from pipelinegen.run.deploy import DeployReport
-from pipelinegen.run.failure import run_failure
+from pipelinegen.run.failure import run_failures
 from pipelinegen.run.handoff import read_work
 from pipelinegen.run.heartbeat import LineLog, duration
+from pipelinegen.run.names import find_failure
 from pipelinegen.run.preflight import HostState
 from pipelinegen.run.push import check_store_paths
 from pipelinegen.run.ssh import Target, connection
@@ -164,13 +165,13 @@ def test_a_newer_minor_version_of_the_same_shape_is_read(tmp_path: Path) -> None
 def test_an_evaluation_failure_prints_its_message_and_fails() -> None:
     stream = io.StringIO()
     message = "\x1b[31merror:\x1b[0m\n  … while calling\n  error: the package is \x1b[2Jbroken"
-    work = Work(flake=".", failures={"eval x": Failure(attr="packages.x", message=message)})
-    result = run_failure(work, "eval x", console=Console(stream))
+    work = Work(flake=".", failures=(Failure(attr="packages.x", message=message),))
+    result = run_failures([find_failure(work, "packages.x")], console=Console(stream))
     assert not result.ok
     assert result.why == "error: the package is broken"
     assert "\x1b" not in stream.getvalue()
     with pytest.raises(UsageError):
-        run_failure(work, "other", console=Console(stream))
+        find_failure(work, "other")
 
 
 # --- ssh
