@@ -69,6 +69,13 @@ def alive(pid: int) -> bool:
     return False
 
 
+def evaluates(pid: int) -> bool:
+    """Whether this is an evaluator still, and not something else that was given its number since."""
+    with contextlib.suppress(OSError):
+        return b"nix-instantiate" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 def everything_that_fails() -> str:
     items = "\n".join(f"m-{name} = {expression};" for name, (expression, _) in FAILING.items())
     good = " ".join(f'g{number} = drv "g{number}" {{ }};' for number in range(6))
@@ -166,21 +173,23 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, started: Callable
     hosts = " ".join(f'h{number} = host "h{number}";' for number in range(8))
     source = source_of(tmp_path, f"(let {SLOW} in {{ nixosConfigurations = {{ {hosts} }}; }})")
     killed: list[int] = []
+    done = threading.Event()
 
     def kill() -> None:
-        while len(killed) < 2:
-            for pid in started():
-                if pid not in killed and len(started()) >= 2:
-                    time.sleep(0.3)
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
-                        break
-            time.sleep(0.05)
+        while len(killed) < 2 and not done.wait(0.3):
+            running = [pid for pid in started() if pid not in killed and evaluates(pid)]
+            if len(started()) >= 2 and running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running[0], signal.SIGKILL)
+                    killed.append(running[0])
 
-    thread = threading.Thread(target=kill, daemon=True)
+    thread = threading.Thread(target=kill)
     thread.start()
-    inventory = read_inventory(source, with_workers(2))
+    try:
+        inventory = read_inventory(source, with_workers(2))
+    finally:
+        done.set()
+        thread.join()
     assert killed
     assert not inventory.failures
     assert len(inventory.outputs) == 8
