@@ -286,7 +286,6 @@ def _inspection(measured: Row) -> tuple[list[str], dict[str, str]]:
             f"{used['seconds']:.2f}",
             f"{ratios[way]:.2f}" if way in ratios else "",
             f"{used['cpu_seconds']:.2f}",
-            f"{used['together_mib']:.0f}",
         ]
         for way, used in ways.items()
     ]
@@ -295,7 +294,7 @@ def _inspection(measured: Row) -> tuple[list[str], dict[str, str]]:
         "## Inspecting a fleet",
         "",
         prose.INSPECTION.format(hosts=measured["hosts"], own=own, share=measured["own_share"]),
-        *_table(["way", "seconds", "of nix eval", "seconds of cores", "MiB"], cells),
+        *_table(["way", "seconds", "of nix eval", "seconds of cores"], cells),
         "",
     ]
     return text, {}
