@@ -9,56 +9,16 @@ from __future__ import annotations
 import difflib
 import enum
 import re
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from pipelinegen import attrpath
-from pipelinegen.errors import ConfigError, UsageError
+from pipelinegen.config_caches import CacheConfig, Handoff, Pushing, WriterClass
+from pipelinegen.config_words import GATE, Duration, Gate, Pattern
 from pipelinegen.values import Value
 
 FILE_NAME = "pipelinegen.toml"
-
-
-def _pattern(text: str) -> str:
-    try:
-        attrpath.parse_pattern(text)
-    except UsageError as error:
-        raise ValueError(error.message) from error
-    return text
-
-
-def _store_url(text: str) -> str:
-    if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text):
-        raise ValueError("no store URL: expected file://, https://, s3://, ssh-ng:// …")
-    # A user name alone is what ssh needs; before a web address it is a token.
-    if re.match(r"[a-z0-9+.-]+://[^/@]*:[^/@]*@|https?://[^/@]*@", text):
-        raise ValueError("credentials in a URL would reach logs; use a netrc file")
-    return text
-
-
-def _duration(text: str) -> str:
-    if not DURATION.fullmatch(text):
-        raise ValueError("expected a duration such as `30 minutes` or `1h 30m`")
-    return text
-
-
-DURATION = re.compile(
-    r"(?:\d+(?:\.\d+)?\s*(?:s|sec|secs|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+"
-)
-
-Pattern = Annotated[str, AfterValidator(_pattern)]
-"""An attribute pattern: `images.*`, `packages.x86_64-linux.web-?`, `nixosTests.**`."""
-
-Gate = Literal["all", "related"]
-"""What must have passed before a push to a publish cache or a deployment."""
-
-_GATE = "`all`: every test and evaluation of this pipeline; `related`: only those that `checks` or targets name"
-
-StoreUrl = Annotated[str, AfterValidator(_store_url)]
-Duration = Annotated[str, AfterValidator(_duration)]
 
 
 class Evaluation(Value):
@@ -93,63 +53,6 @@ class Runner(Value):
     builds: int = Field(default=1, gt=0, description="derivations that one job builds at once (Nix's max-jobs there)")
 
 
-class WriterClass(enum.StrEnum):
-    """Who can write to a cache."""
-
-    PROTECTED = "protected"
-    """Only pipelines of protected refs (and people with such rights)."""
-    UNPROTECTED = "unprotected"
-    """Any pipeline, merge requests too: never trusted by a pipeline on a protected ref."""
-    UPSTREAM = "upstream"
-    """Somebody else; we only read."""
-
-
-class CacheConfig(Value):
-    """One binary cache."""
-
-    url: StoreUrl = Field(description="where jobs read from")
-    push_url: StoreUrl | None = Field(default=None, description="where jobs write to, if it is not `url`")
-    backend: Literal["nix"] = Field(default="nix", description="`nix`: any store URL that Nix can copy to")
-    writers: WriterClass = Field(default=WriterClass.UPSTREAM, description="who can write to it; decides who trusts it")
-    publish: bool = Field(default=False, description="the push stage puts finished outputs here")
-    public_key: str | None = Field(
-        default=None,
-        description="`name:base64` of the keys that sign it, separated by spaces; without it no signature is needed",
-    )
-    secret_key_file: str | None = Field(
-        default=None, description="file with the secret signing key; `$NAME` takes it from a file variable"
-    )
-    netrc_file: str | None = Field(
-        default=None, description="netrc file with its credentials; `$NAME` takes it from a file variable"
-    )
-    include: tuple[Pattern, ...] = Field(default=("**",), description="publish caches: which outputs go there")
-    gate: Gate = Field(default="all", description=_GATE)
-    checks: tuple[Pattern, ...] = Field(default=(), description="publish caches with gate = related: these must pass")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> CacheConfig:
-        if self.publish and self.writers is not WriterClass.PROTECTED:
-            raise ValueError('a publish cache needs writers = "protected": everyone trusts what it holds')
-        return self
-
-
-class Handoff(Value):
-    """How outputs travel between the jobs of one pipeline."""
-
-    mode: Literal["cache", "artifacts", "runner"] = Field(
-        default="runner",
-        description="`cache`: build jobs push to a cache, later jobs fetch; `artifacts`: they leave what no cache "
-        "has as job artifacts; `runner`: runners share a store",
-    )
-    derivations: Literal["export", "evaluate"] = Field(
-        default="export",
-        description="how jobs get derivations: from the export of the bootstrap job, or by evaluating the flake again",
-    )
-    protected: str | None = Field(default=None, description="name of the cache for pipelines of protected refs")
-    unprotected: str | None = Field(default=None, description="name of the cache for all other pipelines")
-    visible_timeout: int = Field(default=120, gt=0, description="seconds to wait until pushed paths can be fetched")
-
-
 class Policy(enum.StrEnum):
     """When a host is deployed."""
 
@@ -165,7 +68,7 @@ class HostConfig(Value):
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
     port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
     policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")
-    gate: Gate = Field(default="all", description=_GATE)
+    gate: Gate = Field(default="all", description=GATE)
     checks: tuple[Pattern, ...] = Field(default=(), description="with gate = related: these must have passed")
     environment: str | None = Field(default=None, description="GitLab environment; the host's name by default")
     url: str | None = Field(default=None, description="URL of the environment")
@@ -214,6 +117,11 @@ class GitLab(Value):
         default=5, gt=0, le=20, description="child pipelines that a plan may become when it does not fit one"
     )
     max_artifact_mb: int = Field(default=100, gt=0, description="MiB of one artifact archive that the server allows")
+    publish_environment: str = Field(
+        default="publish",
+        pattern=r"^[A-Za-z0-9_/${}. -]*$",
+        description="environment of push jobs, so that variables with tokens can be scoped to them; empty for none",
+    )
     timeout: Duration = Field(default="1 hour", description="time limit of build and test jobs")
     command: str = Field(default="pipelinegen", description="how jobs call pipelinegen")
     before_script: tuple[str, ...] = Field(default=(), description="lines run first in every job")
@@ -256,6 +164,7 @@ class Config(Value):
     )
     caches: dict[str, CacheConfig] = Field(default_factory=dict, description="binary caches by name")
     handoff: Handoff = Handoff()
+    push: Pushing = Pushing()
     packing: Packing = Packing()
     hosts: dict[str, HostConfig] = Field(default_factory=dict, description="hosts that are deployed, by name")
     tests: tuple[TestConfig, ...] = Field(default=(), description="integration commands")
@@ -273,7 +182,7 @@ class Config(Value):
             if name is None:
                 continue
             if name not in self.caches:
-                raise ValueError(f"handoff.{role}: there is no cache {name!r}{_close(name, self.caches)}")
+                raise ValueError(f"handoff.{role}: there is no cache {name!r}{close_match(name, self.caches)}")
             if self.caches[name].writers is not expected:
                 raise ValueError(f'handoff.{role}: cache {name!r} must have writers = "{expected}"')
         if self.handoff.mode == "cache" and not (self.handoff.protected or self.handoff.unprotected):
@@ -297,101 +206,7 @@ def _urls(cache: CacheConfig) -> set[str]:
     return {url.rstrip("/") for url in (cache.url, cache.push_url) if url}
 
 
-def _close(word: str, known: Any) -> str:
+def close_match(word: str, known: Iterable[str]) -> str:
+    """`; did you mean '…'?`, or nothing."""
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
-class LoadedConfig(Value):
-    """A configuration and where it came from (null: no file, all defaults)."""
-
-    config: Config
-    file: Path | None = None
-    raw: dict[str, Any] = Field(default_factory=dict)
-
-
-def find_file(start: Path) -> Path | None:
-    """The closest configuration file from `start` upwards, not beyond the top of the git repository."""
-    for folder in (start.resolve(), *start.resolve().parents):
-        candidate = folder / FILE_NAME
-        if candidate.is_file():
-            return candidate
-        pyproject = folder / "pyproject.toml"
-        if pyproject.is_file():
-            try:
-                table = tomllib.loads(pyproject.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-                table = {}  # somebody else's file; not ours to complain about
-            tools = table.get("tool")
-            if isinstance(tools, dict) and "pipelinegen" in tools:
-                return pyproject
-        if (folder / ".git").exists():
-            return None
-    return None
-
-
-def load(start: Path, *, explicit: Path | None = None) -> LoadedConfig:
-    """Read the configuration for the flake in `start`.
-
-    Args:
-        start: folder of the flake.
-        explicit: the file the user named; it must exist.
-
-    Raises:
-        ConfigError: the file cannot be read, is no TOML, or has wrong or unknown keys (all listed).
-    """
-    file = explicit or find_file(start)
-    if file is None:
-        return LoadedConfig(config=Config())
-    try:
-        table = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError("cannot read the configuration", where=str(file), problems=[error.strerror or ""]) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError("the configuration is no TOML", where=str(file), problems=[str(error)]) from error
-    if file.name == "pyproject.toml":
-        tools = table.get("tool")
-        table = tools.get("pipelinegen", {}) if isinstance(tools, dict) else {}
-    return LoadedConfig(config=parse(table, where=str(file)), file=file, raw=table)
-
-
-def parse(table: dict[str, Any], *, where: str | None = None) -> Config:
-    """Check a configuration that was read from TOML.
-
-    Raises:
-        ConfigError: listing every wrong or unknown key.
-    """
-    try:
-        return Config.model_validate(table)
-    except ValidationError as error:
-        problems = [_problem(dict(finding)) for finding in error.errors()]
-        raise ConfigError(
-            "the configuration has mistakes" if len(problems) > 1 else "the configuration has a mistake",
-            where=where,
-            problems=problems,
-            hint="pipelinegen config schema prints every key",
-        ) from None
-
-
-def _problem(finding: dict[str, Any]) -> str:
-    location = attrpath.show([str(part) for part in finding["loc"]])
-    if finding["type"] == "extra_forbidden":
-        known = _known_keys(finding["loc"][:-1])
-        return f"{location}: there is no such key{_close(str(finding['loc'][-1]), known)}"
-    message = str(finding["msg"]).removeprefix("Value error, ")
-    return f"{location}: {message}" if location else message
-
-
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    sections: dict[str, type[Value]] = {
-        "evaluation": Evaluation,
-        "gitlab": GitLab,
-        "runners": Runner,
-        "caches": CacheConfig,
-        "handoff": Handoff,
-        "packing": Packing,
-        "hosts": HostConfig,
-        "tests": TestConfig,
-    }
-    model = sections.get(str(location[0]), Config) if location else Config
-    return list(model.model_fields)

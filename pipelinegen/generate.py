@@ -19,7 +19,8 @@ from pipelinegen.changes.fetch import Fetcher
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
 from pipelinegen.ci_env import CiEnv
-from pipelinegen.config import FILE_NAME, Config, LoadedConfig
+from pipelinegen.config import FILE_NAME, Config
+from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, plain
 from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
 from pipelinegen.history import HISTORY_FILE

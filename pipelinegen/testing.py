@@ -23,7 +23,7 @@ from typing import Any
 
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from pipelinegen import config as configuration
+from pipelinegen import config_file as configuration
 from pipelinegen.cache.model import Availability
 from pipelinegen.cache.trust import PipelineClass, pipeline_class, publish_caches, trusted_caches
 from pipelinegen.changes.compare import compare

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pipelinegen import nix, secret_files
 from pipelinegen.cache.model import Answers
-from pipelinegen.config import CacheConfig
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.console import clean
 from pipelinegen.errors import CommandError, CredentialsError, StepFailedError, TransientError
 

@@ -11,7 +11,8 @@ from pipelinegen import nix, secret_files
 from pipelinegen.cache.model import Answers, Availability
 from pipelinegen.cache.nix_store import NixStoreCache
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, publish_caches, trusted_caches
-from pipelinegen.config import CacheConfig, Config, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import CredentialsError
 
 

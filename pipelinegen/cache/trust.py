@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 
-from pipelinegen.config import CacheConfig, Config, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, WriterClass
 
 
 class PipelineClass(enum.StrEnum):
@@ -17,6 +18,8 @@ class PipelineClass(enum.StrEnum):
 
     PROTECTED = "protected"
     UNPROTECTED = "unprotected"
+    FORK = "fork"
+    """A merge request from another project: believes what unprotected pipelines believe, writes to no cache."""
 
 
 def pipeline_class(*, protected: bool) -> PipelineClass:

@@ -96,7 +96,7 @@ def may_skip_evaluation(changes: ChangeSet, config: Config) -> str | None:
         return None
     if changes.base.rev is None or changes.base.passed is not True:
         return None
-    ours = {FILE_NAME, "pyproject.toml"}  # where `config.find_file` looks
+    ours = {FILE_NAME, "pyproject.toml"}  # where `config_file.find_file` looks
     if any(PurePosixPath(file).name in ours for file in files) or not irrelevant(files, config.ignore_paths):
         return None
     count = "the only changed file is" if len(files) == 1 else f"all {len(files)} changed files are"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from pipelinegen import config as configuration
+from pipelinegen import config_file as configuration
 from pipelinegen.ci_env import CiEnv
-from pipelinegen.config import LoadedConfig
+from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, want_colour
 from pipelinegen.errors import UsageError
 from pipelinegen.job_names import OUTPUTS

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from pipelinegen import attrpath
 from pipelinegen.cache.trust import handoff_cache
-from pipelinegen.config import CacheConfig, Config, HostConfig
+from pipelinegen.config import Config, HostConfig
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import ConfigError
 from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind

@@ -10,7 +10,8 @@ from pipelinegen import attrpath
 from pipelinegen.cache.model import Availability
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.changes.model import ChangeSet, Status
-from pipelinegen.config import CacheConfig, Config, Runner
+from pipelinegen.config import Config, Runner
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.inventory.model import FlakeOutput, Inventory
 
 ANY_SYSTEM = "builtin"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelinegen import attrpath
-from pipelinegen.config import Gate, Policy
+from pipelinegen.config import Policy
+from pipelinegen.config_words import Gate
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.job_names import job_name

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelinegen import attrpath
-from pipelinegen.config import LoadedConfig
+from pipelinegen.config_file import LoadedConfig
 
 
 def settings_table(loaded: LoadedConfig) -> list[tuple[str, str, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipelinegen.cache.read import backend
 from pipelinegen.cache.trust import PipelineClass
-from pipelinegen.config import CacheConfig, Config
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
 from pipelinegen.run.exchange import HERE, exchange

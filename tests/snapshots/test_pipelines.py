@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from pipelinegen import config as configuration
+from pipelinegen import config_file as configuration
 from pipelinegen.inventory.model import Kind
 from pipelinegen.testing import PipelineSnapshot, render_pipeline
 from tests.factory import Fleet

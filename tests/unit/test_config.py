@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelinegen import config
+from pipelinegen import config_file
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, trusted_caches
 from pipelinegen.errors import ConfigError
 
@@ -38,13 +38,13 @@ from pipelinegen.errors import ConfigError
 )
 def test_mistakes_are_named(table: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.parse(table)
+        config_file.parse(table)
     assert words in str(caught.value.why)
 
 
 def test_all_mistakes_are_listed_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        config.parse({"hots": {}, "exclud": [], "gitlab": {"max_jobs": "many"}})
+        config_file.parse({"hots": {}, "exclud": [], "gitlab": {"max_jobs": "many"}})
     assert len(caught.value.problems) == 3
 
 
@@ -54,11 +54,11 @@ def test_the_closest_file_counts_up_to_the_top_of_the_repository(tmp_path: Path)
     flake = repository / "nix" / "flake"
     flake.mkdir(parents=True)
     (repository / ".git").mkdir()
-    assert config.load(flake).file is None, "a file above the repository is somebody else's"
+    assert config_file.load(flake).file is None, "a file above the repository is somebody else's"
     (repository / "pyproject.toml").write_text("[tool.pipelinegen]\nflake_check = true\n")
-    assert config.load(flake).config.flake_check
+    assert config_file.load(flake).config.flake_check
     (flake / "pipelinegen.toml").write_text("")
-    assert not config.load(flake).config.flake_check, "nothing is merged"
+    assert not config_file.load(flake).config.flake_check, "nothing is merged"
 
 
 @pytest.mark.parametrize("content", ["a = ", "[x", b"\xff\xfe"])
@@ -66,7 +66,7 @@ def test_a_torn_file_is_an_error_not_a_default(tmp_path: Path, content: str | by
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "pipelinegen.toml").write_bytes(data)
     with pytest.raises(ConfigError):
-        config.load(tmp_path)
+        config_file.load(tmp_path)
 
 
 def test_a_protected_pipeline_trusts_no_cache_that_anybody_can_write() -> None:
@@ -75,7 +75,9 @@ def test_a_protected_pipeline_trusts_no_cache_that_anybody_can_write() -> None:
         "any": {"url": "file:///b", "writers": "unprotected"},
         "up": {"url": "file:///c"},
     }
-    parsed = config.parse({"caches": caches, "handoff": {"mode": "cache", "protected": "mine", "unprotected": "any"}})
+    parsed = config_file.parse(
+        {"caches": caches, "handoff": {"mode": "cache", "protected": "mine", "unprotected": "any"}}
+    )
     assert list(trusted_caches(parsed, PipelineClass.PROTECTED)) == ["mine", "up"]
     assert list(trusted_caches(parsed, PipelineClass.UNPROTECTED)) == ["any", "mine", "up"]
     assert handoff_cache(parsed, PipelineClass.PROTECTED) == "mine"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelinegen import config, reference
+from pipelinegen import config_file, reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = reference.pages()
@@ -30,7 +30,7 @@ def test_configuration_in_the_documentation_is_sound(page: Path) -> None:
     import tomllib
 
     for block in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
-        config.parse(tomllib.loads(block))
+        config_file.parse(tomllib.loads(block))
 
 
 def test_yaml_in_the_documentation_parses() -> None:

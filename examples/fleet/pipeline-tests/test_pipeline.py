@@ -8,14 +8,14 @@ from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
-from pipelinegen import config
+from pipelinegen import config_caches, config_file
 from pipelinegen.testing import PipelineSnapshot, load_recording, render_pipeline
 
 HERE = Path(__file__).parent
 FLEET = load_recording(HERE / "fleet.json")
 
-CACHE = config.CacheConfig(url="https://cache.example.org", writers=config.WriterClass.PROTECTED)
-SETTINGS = config.load(HERE.parent).config
+CACHE = config_caches.CacheConfig(url="https://cache.example.org", writers=config_caches.WriterClass.PROTECTED)
+SETTINGS = config_file.load(HERE.parent).config
 # One machine is enough to see what a push does.
 CONFIG = SETTINGS.model_copy(update={"caches": {"fleet": CACHE}, "hosts": {"web1": SETTINGS.hosts["web1"]}})
 

@@ -18,7 +18,8 @@ from pipelinegen.cache.model import Answers
 from pipelinegen.cache.nix_store import NixStoreCache
 from pipelinegen.cache.read import CacheReader, substitution
 from pipelinegen.cache.trust import PipelineClass
-from pipelinegen.config import CacheConfig, Config, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError
 
 pytestmark = pytest.mark.nix

@@ -13,7 +13,7 @@ import pytest
 
 from pipelinegen import nix, process
 from pipelinegen.cache.nix_store import NixStoreCache
-from pipelinegen.config import CacheConfig, WriterClass
+from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import StepFailedError, TransientError
 
 pytestmark = pytest.mark.nix

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen.config import CacheConfig, Config, Handoff, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, Handoff, WriterClass
 from pipelinegen.console import Console
 
 NIX_CONFIG = """\

@@ -13,7 +13,8 @@ import pytest
 from pipelinegen import process
 from pipelinegen.cache.read import CacheReader
 from pipelinegen.cache.trust import PipelineClass
-from pipelinegen.config import CacheConfig, Config, Handoff, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, Handoff, WriterClass
 from pipelinegen.console import Console
 from pipelinegen.errors import StepFailedError
 from pipelinegen.job_names import slug

@@ -9,7 +9,8 @@ import pytest
 
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.cli import run_command_line
-from pipelinegen.config import CacheConfig, Config, WriterClass
+from pipelinegen.config import Config
+from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
 from pipelinegen.run.push import run_push

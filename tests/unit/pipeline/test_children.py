@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelinegen.changes.model import Head
-from pipelinegen.config import Config, parse
+from pipelinegen.config import Config
+from pipelinegen.config_file import parse
 from pipelinegen.errors import VerificationError
 from pipelinegen.pipeline.children import AWAITING, TOP, PipelineFile, PipelineFiles, make_files
 from pipelinegen.pipeline.compile import FROM_PARENT, Surroundings, compile_tasks

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelinegen.config import DURATION
+from pipelinegen.config_words import DURATION
 from pipelinegen.pipeline import durations
 
 HOUR = 3600

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelinegen import config as configuration
+from pipelinegen import config_file as configuration
 from pipelinegen.history import HISTORY_FILE, TIMES_FOLDER
 from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
 from pipelinegen.pipeline.model import Job, Pipeline

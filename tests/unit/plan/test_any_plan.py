@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelinegen import attrpath
+from pipelinegen import attrpath, config_file
 from pipelinegen import config as configuration
 from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.config_caches import Handoff
 from pipelinegen.inventory.model import Derivation
 from pipelinegen.pipeline.compile import Surroundings, compile_pipeline
 from pipelinegen.pipeline.emit import from_yaml, to_yaml
@@ -47,7 +48,7 @@ def pushes(draw: st.DrawFn) -> tuple[Fleet, configuration.Config, dict[str, Any]
         fleet.failure("packages", "x86_64-linux", f"failed {name}", message=name)
     policies = st.sampled_from(["auto", "manual", "never"])
     gates = st.sampled_from(["all", "related"])
-    config = configuration.parse(
+    config = config_file.parse(
         {
             "caches": CACHES if draw(st.booleans()) else {},
             "hosts": {
@@ -97,7 +98,7 @@ def test_with_artifacts_every_job_takes_all_that_it_reads(
     case: tuple[Fleet, configuration.Config, dict[str, Any]],
 ) -> None:
     fleet, config, push = case
-    config = config.model_copy(update={"handoff": configuration.Handoff(mode="artifacts")})
+    config = config.model_copy(update={"handoff": Handoff(mode="artifacts")})
     planned = plan_recording(fleet.recording(), config=config, **push)
     makers: dict[str, set[str]] = {}
     for unit in planned.work.units:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelinegen import config as configuration
+from pipelinegen import config_file as configuration
 from pipelinegen.cache.read import substitution
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.errors import ConfigError, CredentialsError
