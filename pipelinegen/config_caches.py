@@ -76,7 +76,10 @@ class CacheConfig(Value):
     include_upstream: bool = Field(
         default=False, description="attic: push also what is signed by a key that the server counts as upstream's"
     )
-    public: bool = Field(default=False, description="attic, `cache provision`: whether anybody may read it")
+    public: bool | None = Field(
+        default=None,
+        description="attic, `cache provision`: whether anybody may read it; null leaves it, new caches are private",
+    )
     priority: int | None = Field(
         default=None, ge=0, le=2**31 - 1, description="order of substituters, lower is asked first; null leaves it"
     )

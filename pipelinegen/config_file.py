@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -75,7 +75,26 @@ def load(start: Path, *, explicit: Path | None = None) -> LoadedConfig:
     if file.name == "pyproject.toml":
         tools = table.get("tool")
         table = tools.get("pipelinegen", {}) if isinstance(tools, dict) else {}
-    return LoadedConfig(config=parse(table, where=str(file)), file=file, raw=table)
+    config = _anchored(parse(table, where=str(file)), file.parent.resolve())
+    return LoadedConfig(config=config, file=file, raw=table)
+
+
+_FILES = ("secret_key_file", "netrc_file", "token_file", "push_token_file", "ssh_key_file", "known_hosts_file")
+T = TypeVar("T", CacheConfig, HostConfig)
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """The same, with relative names of files meaning what lies beside the configuration, wherever one works."""
+    caches = {name: _with_files(cache, folder) for name, cache in config.caches.items()}
+    hosts = {name: _with_files(host, folder) for name, host in config.hosts.items()}
+    return config.model_copy(update={"caches": caches, "hosts": hosts})
+
+
+def _with_files(settings: T, folder: Path) -> T:
+    named = {key: getattr(settings, key, None) for key in _FILES}
+    # A variable's content is a name that the runner chose.
+    relative = {key: file for key, file in named.items() if file and not file.startswith("$")}
+    return settings.model_copy(update={key: str(folder / file) for key, file in relative.items()})
 
 
 def parse(table: dict[str, Any], *, where: str | None = None) -> Config:

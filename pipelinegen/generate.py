@@ -111,7 +111,7 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
     else:
         inventory, status, removed = Inventory(source=source), {}, ()
     changes = ChangeSet(base=base, head=head, files=files, status=status, removed=removed, evaluation_skipped=skipped)
-    kind = pipeline_class(protected=env.protected)
+    kind = pipeline_class(env)
     _say_surroundings(env, config, kind, api, console)
     reader = caches.reader(config, kind, offline=request.offline)
     situation = Situation(
@@ -293,6 +293,7 @@ def _ref(env: CiEnv, kind: PipelineClass) -> Ref:
         default_branch=env.default_branch,
         merge_request=env.merge_request is not None or env.external_target_sha is not None,
         kind=kind,
+        scheduled=env.pipeline_source == "schedule",
     )
 
 

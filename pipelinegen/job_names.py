@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+from pathlib import PurePath
 
 from pipelinegen.characters import visible
 
@@ -81,6 +83,14 @@ def resource_group(text: str) -> str:
 def slug(text: str) -> str:
     """A file name: letters, digits, `_`, `.`, `-`, never hidden, never an option, at most 80 characters."""
     return _slug(text, r"[^a-zA-Z0-9_.-]+", edges=".-", limit=80)
+
+
+def per_cache(file: str, caches: Iterable[str]) -> tuple[str, ...]:
+    """Names of the report files of a push to several caches: the first one's is `file`, others name their cache."""
+    path = PurePath(file)
+    return tuple(
+        file if number == 0 else str(path.with_stem(f"{path.stem}-{cache}")) for number, cache in enumerate(caches)
+    )
 
 
 def title(text: str, limit: int = MAX_JOB_NAME) -> str:

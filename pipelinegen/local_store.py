@@ -1,6 +1,6 @@
 """One function per Nix command about this machine's store: closures, exports, roots, output paths.
 
-What fetches, builds or copies, and what asks other stores, is in `nix`.
+What fetches or builds is in `nix`, what asks other stores or copies to them in `remote_store`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pipelinegen import nix, process
+from pipelinegen import nix, path_info, process
 from pipelinegen.attrpath import nix_string
-from pipelinegen.errors import ToolError
+from pipelinegen.errors import StepFailedError, ToolError
+from pipelinegen.path_info import PathInfo
 
 _NAMED_OUTPUTS = (2, 13)
 """The first Nix that takes `/nix/store/….drv^out`."""
@@ -24,6 +25,35 @@ def requisites(paths: Sequence[str]) -> list[str]:
         for path in process.run(["nix-store", "--query", "--requisites", *chunk]).text.split():
             seen[path] = None
     return list(seen)
+
+
+def closure_infos(paths: Sequence[str]) -> list[PathInfo]:
+    """What this store knows of the closures of `paths`, references before referrers, always in the same order.
+
+    The path of a derivation means the file, and its closure all that it is built from; that of what was built
+    holds neither, unless it refers to it.
+
+    Raises:
+        StepFailedError: some of `paths` are not in this store.
+    """
+    invalid = nix.invalid_paths(paths)
+    if invalid:
+        raise StepFailedError(
+            "some paths are not in this machine's store",
+            where="\n".join(invalid[:10]),
+            hint="build or fetch them first",
+        )
+    found: dict[str, PathInfo | None] = {}
+    # Told plainly, the path of a derivation means its outputs to versions before 2.13; with this option, other
+    # paths mean the derivations that they are outputs of.
+    for meaning, group in (
+        ((), [path for path in paths if not path.endswith(".drv")]),
+        (("--derivation",), [path for path in paths if path.endswith(".drv")]),
+    ):
+        for chunk in nix.argument_chunks(group):
+            command = ["nix", *nix.FEATURES, "path-info", "--json", "--recursive", *meaning, *chunk]
+            found.update(path_info.parse(process.run(command).stdout))
+    return path_info.references_first(info for info in found.values() if info is not None)
 
 
 def export_store_paths(paths: Sequence[str], write: Callable[[bytes], None]) -> None:

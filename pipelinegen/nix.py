@@ -1,6 +1,7 @@
 """One function per Nix command that pipelinegen uses; nothing else knows Nix's flags.
 
-What is about this machine's store alone (closures, exports, roots, output paths) is in `local_store`.
+What is about this machine's store alone (closures, exports, roots, output paths) is in `local_store`, what asks
+other stores or copies to them in `remote_store`.
 
 The classic commands (`nix-store`, `nix-instantiate`) are preferred: their words and output have been stable
 from Nix 2.8 to 2.34, while `nix … --json` differs between versions.
@@ -10,13 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelinegen import process
-from pipelinegen.errors import CommandError, ToolError
+from pipelinegen.errors import ToolError
 from pipelinegen.values import Value
 
 FEATURES = ("--extra-experimental-features", "nix-command flakes")
@@ -29,11 +29,17 @@ EVALUATOR_GRACE_SECONDS = 0.25
 _HINT = "install Nix, or use the CI image, which has it"
 
 
-_FORGET = (
-    *("--option", "narinfo-cache-negative-ttl", "0"),
-    *("--option", "narinfo-cache-positive-ttl", "0"),
-)
+def option_words(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Settings as command line options."""
+    return tuple(word for name, value in settings.items() for word in ("--option", name, value))
+
+
+_ASKED_AGAIN = {"narinfo-cache-negative-ttl": "0", "narinfo-cache-positive-ttl": "0"}
+FORGET = option_words(_ASKED_AGAIN)
 """What a cache said earlier does not count: it may hold a path since, or may have deleted it."""
+
+PATIENCE = {"connect-timeout": "15", "stalled-download-timeout": "60", "download-attempts": "3"}
+"""Nix's own are 300 seconds of silence, five times: a server that hangs would hold a job up for half an hour."""
 
 
 class Substitution(Value):
@@ -41,25 +47,26 @@ class Substitution(Value):
 
     Attributes:
         substituters: store URLs, the preferred one first.
-        public_keys: `name:base64` keys whose signatures are accepted.
+        public_keys: `name:base64` keys whose signatures are accepted; null leaves that to a daemon.
         netrc_file: credentials for HTTP caches.
     """
 
     substituters: tuple[str, ...] = ()
-    public_keys: tuple[str, ...] = ()
+    public_keys: tuple[str, ...] | None = ()
     netrc_file: Path | None = None
 
-    def options(self) -> tuple[str, ...]:
-        """As command line options. A path that was absent a minute ago is asked for again (TTL 0)."""
-        options = [
-            *("--option", "substituters", " ".join(self.substituters)),
-            *("--option", "trusted-public-keys", " ".join(self.public_keys)),
-            *("--option", "require-sigs", "true"),
-            *_FORGET,
-        ]
+    def settings(self) -> dict[str, str]:
+        """As settings of Nix. A path that was absent a minute ago is asked for again (TTL 0)."""
+        settings = {"substituters": " ".join(self.substituters)}
+        if self.public_keys is not None:
+            settings |= {"trusted-public-keys": " ".join(self.public_keys), "require-sigs": "true", **_ASKED_AGAIN}
         if self.netrc_file is not None:
-            options += ["--option", "netrc-file", str(self.netrc_file)]
-        return tuple(options)
+            settings["netrc-file"] = str(self.netrc_file)
+        return settings | PATIENCE
+
+    def options(self) -> tuple[str, ...]:
+        """The same as command line options."""
+        return option_words(self.settings())
 
 
 def argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:
@@ -107,12 +114,12 @@ def flake_metadata(
     return metadata
 
 
-def settings() -> dict[str, str]:
-    """The settings of the Nix on this machine, as text, by name."""
+def settings(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings of the Nix on this machine, as text, by name. `env` is the environment; null means ours."""
     # `show-config` became `config show` in 2.19; the old name answers with a warning since.
-    result = process.run(["nix", *FEATURES, "config", "show"], allowed="any", timeout=60)
+    result = process.run(["nix", *FEATURES, "config", "show"], allowed="any", timeout=60, env=env)
     if result.returncode != 0:
-        result = process.run(["nix", *FEATURES, "show-config"], timeout=60)
+        result = process.run(["nix", *FEATURES, "show-config"], timeout=60, env=env)
     pairs = (line.partition(" = ") for line in result.text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 
@@ -178,126 +185,17 @@ def invalid_paths(paths: Sequence[str]) -> list[str]:
     return invalid
 
 
-def absent_paths(paths: Sequence[str], *, store: str, options: Sequence[str] = ()) -> list[str]:
-    """Which of `paths` another store does not hold.
-
-    Not by `nix-store --check-validity`: that of Nix 2.34 crashes on HTTP stores.
-
-    Args:
-        paths: full store paths.
-        store: store URL.
-        options: extra options, such as a netrc file.
-
-    Raises:
-        CommandError: the store does not answer.
-    """
-    absent: list[str] = []
-    for chunk in argument_chunks(paths):
-        command = ["nix", *FEATURES, "path-info", "--json", "--store", store, *_ASK_AFRESH, *options, *chunk]
-        held = _held(json.loads(_run_with_cache(command).stdout))
-        absent += [path for path in chunk if path.rsplit("/", 1)[-1] not in held]
-    return absent
-
-
-def _held(answer: Any) -> set[str]:
-    """The base names of the paths that `nix path-info --json` found.
-
-    Up to 2.18 it prints a list of records with `valid: false` for what is absent; since then an object by
-    path (by base name in format 2, below `info`) with null for what is absent.
-    """
-    if isinstance(answer, list):
-        found = [record["path"] for record in answer if record.get("valid", True)]
-    else:
-        records = answer["info"] if isinstance(answer.get("info"), dict) else answer
-        found = [path for path, record in records.items() if record is not None]
-    return {str(path).rsplit("/", 1)[-1] for path in found}
-
-
-def _run_with_cache(command: Sequence[str | Path], **options: Any) -> process.Completed:
-    """Run a command that talks to a cache.
-
-    Nix repeats the page that a server or proxy sent with a refusal; the error keeps Nix's own words instead.
-    """
-    said: list[str] = []
-    on_line = options.pop("on_line", None)
-
-    def listen(line: str) -> None:
-        if line.startswith("error:"):
-            said.append(line)
-        if on_line is not None:
-            on_line(line)
-
-    try:
-        return process.run(command, on_line=listen, **options)
-    except CommandError as error:
-        error.stderr_tail = tuple(said) or error.stderr_tail
-        raise
-
-
-_ASK_AFRESH = (
-    *_FORGET,
-    *("--option", "download-attempts", "2"),
-    *("--option", "connect-timeout", "15"),
-    *("--option", "stalled-download-timeout", "30"),  # 300 without: a server that hangs would hold up everything
-)
-
-
-def closure_trusted(
-    paths: Sequence[str], *, store: str, public_keys: Sequence[str] | None, options: Sequence[str] = ()
-) -> bool:
-    """Whether a store holds the whole closure of all `paths`, each path signed by one of the keys.
-
-    Args:
-        paths: full store paths that fit one command line.
-        store: store URL.
-        public_keys: `name:base64`; null means no signature is needed (the closure still is).
-        options: extra options.
-    """
-    if public_keys is None:
-        trust: tuple[str, ...] = ("--no-trust",)
-    else:
-        trust = ("--sigs-needed", "1", "--option", "trusted-public-keys", " ".join(public_keys))
-    command = ["nix", *FEATURES, "store", "verify", "--no-contents", "--recursive", "--store", store]
-    return process.run([*command, *_ASK_AFRESH, *options, *trust, *paths], allowed="any").returncode == 0
-
-
-def copy(
-    paths: Sequence[str],
+def flake_check(
+    reference: str,
     *,
-    to: str,
-    options: Sequence[str] = (),
-    substitute_on_destination: bool = False,
-    on_line: Callable[[str], None] | None = None,
-    on_idle: Callable[[], None] | None = None,
-    env: dict[str, str] | None = None,
-) -> None:
-    """Copy the closures of `paths` to another store, but for what it holds now.
-
-    Raises:
-        CommandError: not everything arrived.
-    """
-    extra = ["--substitute-on-destination"] if substitute_on_destination else []
-    # A memory of its own: what the destination held earlier it may have deleted, but what is being copied there
-    # must be believed at once, though it may deny it for a while. Nix refuses to copy what refers to other things.
-    with tempfile.TemporaryDirectory(prefix="pipelinegen-copy-") as memory:
-        afresh = {**(env if env is not None else process.environment()), **dict.fromkeys(_MEMORY, memory)}
-        for chunk in argument_chunks(paths):
-            _run_with_cache(
-                ["nix", *FEATURES, "copy", *extra, *options, "--to", to, *chunk],
-                on_line=on_line,
-                on_idle=on_idle,
-                env=afresh,
-            )
-
-
-_MEMORY = ("XDG_CACHE_HOME", "NIX_CACHE_HOME")
-"""Where Nix keeps what caches said; the second one wins, from Nix 2.25 on."""
-
-
-def flake_check(reference: str, *, cwd: Path, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
-    """`nix flake check --no-build`; Nix's exit code."""
+    cwd: Path,
+    on_line: Callable[[str], None],
+    on_idle: Callable[[], None],
+    extra: Mapping[str, str] | None = None,
+) -> int:
+    """`nix flake check --no-build`, with `extra` variables; Nix's exit code."""
     command = ["nix", *FEATURES, "flake", "check", "--no-build", "--no-write-lock-file", reference]
-    ran = process.run(command, cwd=cwd, env=_environment(), allowed="any", on_line=on_line, on_idle=on_idle)
+    ran = process.run(command, cwd=cwd, env=_environment(extra), allowed="any", on_line=on_line, on_idle=on_idle)
     return ran.returncode
 
 

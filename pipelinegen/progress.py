@@ -40,15 +40,26 @@ class Progress:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for other lines."""
         if self._drawn:
+            self._drawn = False
             self._console.write(_ERASE)
 
-    def __call__(self, done: int, known: int) -> None:
-        """So many of all that are known by now are done; call this often."""
+    def __call__(self, done: int, known: int, detail: str = "") -> None:
+        """So many of all that are known by now are done; call this often.
+
+        Args:
+            done, known: how many.
+            detail: what else is worth telling, few words.
+        """
         now = self._console.clock()
         if now < self._next or self._console.quiet:
             return
-        text = f"{self._what}: {done} of {known} {self._unit}, {now - self._started:.0f} s"
+        more = f", {detail}" if detail else ""
+        text = f"{self._what}: {done} of {known} {self._unit}{more}, {now - self._started:.0f} s"
         if self._live:
             self._next = now + REDRAW_SECONDS
             self._drawn = True

@@ -1,11 +1,19 @@
-"""Finding files that hold secrets. Only their paths are handled here, never their content."""
+"""Finding files that hold secrets, and reading tokens. What is read goes into `SecretStr`, and into no message."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError
+
+TOKEN_BYTES = 64 * 1024
+"""Far above any token (servers and proxies take headers of 8 to 16 KiB), far below a file named by mistake."""
+
+_PROTECTED = "protected variables exist only on protected refs"
 
 
 def resolve(setting: str, *, purpose: str) -> Path:
@@ -24,8 +32,7 @@ def resolve(setting: str, *, purpose: str) -> Path:
                 f"the {purpose} is missing",
                 where=f"variable {setting[1:]}",
                 why="it is not set in this job",
-                hint="add it to the project's CI/CD variables with type File; "
-                "protected variables exist only on protected refs",
+                hint=f"add it to the project's CI/CD variables with type File; {_PROTECTED}",
             )
         if "\n" in path or not path.startswith(("/", ".")):
             raise CredentialsError(
@@ -36,12 +43,99 @@ def resolve(setting: str, *, purpose: str) -> Path:
             )
     file = Path(path)
     if not file.is_file():
-        # What a variable holds is not shown: it may be the secret itself.
-        where = f"variable {setting[1:]}" if setting.startswith("$") else path
-        raise CredentialsError(f"the {purpose} is missing", where=where, why="there is no such file")
+        raise CredentialsError(f"the {purpose} is missing", where=_place(setting), why="there is no such file")
     return file
 
 
 def resolve_optional(setting: str | None, *, purpose: str) -> Path | None:
     """As `resolve`; null where nothing is configured."""
     return resolve(setting, purpose=purpose) if setting else None
+
+
+def read_secret(file: str | None, variable: str | None, *, purpose: str) -> SecretStr | None:
+    """A token, from a file (`/path`, or `$NAME` as in `resolve`) or from a variable that holds it.
+
+    White space around it is taken off: editors and shells end files with a line break.
+
+    Returns:
+        Null where neither is configured.
+
+    Raises:
+        CredentialsError: it is missing, cannot be read, is empty, or holds what no token does (spaces, line
+            breaks, control characters, letters beyond ASCII). Its content is not shown.
+    """
+    if file is not None:
+        return _checked(_read(resolve(file, purpose=purpose), file, purpose), _place(file), purpose)
+    if variable is None:
+        return None
+    where = f"variable {variable}"
+    text = os.environ.get(variable, "")
+    if not text:
+        raise CredentialsError(
+            f"the {purpose} is missing",
+            where=where,
+            why="it is not set in this job",
+            hint=f"add it to the project's CI/CD variables, masked; {_PROTECTED}",
+        )
+    if text.startswith("/") and _is_file(text.strip()):
+        raise CredentialsError(
+            f"the {purpose} is missing",
+            where=where,
+            why="it holds the name of a file, not a token",
+            hint=f'the variable has type File: name it by a setting that ends in _file, as "${variable}"',
+        )
+    return _checked(text, where, purpose)
+
+
+def cache_token(name: str, cache: CacheConfig, *, push: bool) -> SecretStr | None:
+    """The token for reading from a cache, or the one for pushing to it (`push_token_*`, else `token_*`).
+
+    Raises:
+        CredentialsError: it is configured and cannot be had; see `read_secret`.
+    """
+    if push and (cache.push_token_file or cache.push_token_env):
+        return read_secret(cache.push_token_file, cache.push_token_env, purpose=f"token for pushing to cache {name}")
+    return read_secret(cache.token_file, cache.token_env, purpose=f"token of cache {name}")
+
+
+def _read(file: Path, setting: str, purpose: str) -> str:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(TOKEN_BYTES + 1)
+    except OSError as error:
+        raise CredentialsError(
+            f"the {purpose} cannot be read", where=_place(setting), why=error.strerror or "it is no file"
+        ) from None
+    if len(data) > TOKEN_BYTES:
+        raise CredentialsError(
+            f"the {purpose} is not in this file",
+            where=_place(setting),
+            why=f"it is larger than {TOKEN_BYTES // 1024} KiB, so this is no token",
+        )
+    return data.decode("utf-8", "replace")
+
+
+def _checked(text: str, where: str, purpose: str) -> SecretStr:
+    token = text.strip()
+    if not token:
+        raise CredentialsError(f"the {purpose} is empty", where=where, why="there is nothing in it but white space")
+    if not all("!" <= character <= "~" for character in token):
+        raise CredentialsError(
+            f"the {purpose} cannot be a token",
+            where=where,
+            why="it holds white space, a line break, a control character, or something beyond ASCII",
+            hint="store the token alone, as `atticadm make-token` prints it",
+        )
+    return SecretStr(token)
+
+
+def _place(setting: str) -> str:
+    """What a message may name: what a variable holds may be the secret itself."""
+    return f"variable {setting[1:]}" if setting.startswith("$") else setting
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False  # too long, or no name at all

@@ -25,7 +25,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from pipelinegen import config_file as configuration
 from pipelinegen.cache.model import Availability
-from pipelinegen.cache.trust import PipelineClass, pipeline_class, publish_caches, trusted_caches
+from pipelinegen.cache.trust import PipelineClass, publish_caches, trusted_caches
 from pipelinegen.changes.compare import compare
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.config import Config
@@ -90,6 +90,8 @@ def plan_recording(  # one keyword per fact of a push
     default_branch: str = "main",
     protected: bool | None = None,
     merge_request: bool = False,
+    fork: bool = False,
+    scheduled: bool = False,
     base: Recording | None = None,
     held: Mapping[str, Collection[str]] | None = None,
     deployed: Mapping[str, str] | None = None,
@@ -103,12 +105,14 @@ def plan_recording(  # one keyword per fact of a push
         default_branch: the project's default branch.
         protected: whether the ref is protected; by default just the default branch is.
         merge_request: plan a merge request pipeline.
+        fork: it comes from another project.
+        scheduled: a schedule starts it.
         base: what the flake offered before; by default everything is new.
         held: cache name → store paths it holds; `{"*"}` means all. By default caches are empty.
         deployed: host → system path of its last deployment.
     """
     settings = _config(config)
-    kind = _kind(branch, default_branch, protected=protected, merge_request=merge_request)
+    kind = _kind(branch, default_branch, protected=protected, merge_request=merge_request, fork=fork)
     trusted = trusted_caches(settings, kind)
     asked = {**trusted, **publish_caches(settings)}
     holdings = {name: set((held or {}).get(name, ())) for name in asked}
@@ -139,6 +143,7 @@ def plan_recording(  # one keyword per fact of a push
             default_branch=default_branch,
             merge_request=merge_request,
             kind=kind,
+            scheduled=scheduled,
         ),
         deployed=dict(deployed or {}),
     )
@@ -161,16 +166,21 @@ def render_pipeline(recording: Recording, *, config: Config | str | Path | None 
         push.get("default_branch", "main"),
         protected=push.get("protected"),
         merge_request=merge_request,
+        fork=bool(push.get("fork")),
     )
     files = make_files(planned, settings, Surroundings(kind=kind, merge_request=merge_request)).files
     texts = [file.text if len(files) == 1 else f"# --- {file.name}\n{file.text}" for file in files]
     return mask_hashes("\n".join(texts))
 
 
-def _kind(branch: str | None, default_branch: str, *, protected: bool | None, merge_request: bool) -> PipelineClass:
+def _kind(
+    branch: str | None, default_branch: str, *, protected: bool | None, merge_request: bool, fork: bool
+) -> PipelineClass:
+    if fork:
+        return PipelineClass.FORK
     if protected is None:
         protected = branch == default_branch
-    return pipeline_class(protected=protected and not merge_request)
+    return PipelineClass.PROTECTED if protected and not merge_request else PipelineClass.UNPROTECTED
 
 
 def mask_hashes(text: str) -> str:

@@ -1,30 +1,80 @@
-"""Asking the configured caches, and telling jobs where they may fetch from."""
+"""The configured caches as backends, and asking them what they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from pipelinegen import nix, secret_files
-from pipelinegen.cache.model import Answers, Availability
+from pipelinegen import nix
+from pipelinegen.cache.model import Answers, Availability, CacheBackend
 from pipelinegen.cache.nix_store import NixStoreCache
-from pipelinegen.cache.trust import PipelineClass, handoff_cache, publish_caches, trusted_caches
+from pipelinegen.cache.trust import PipelineClass, publish_caches, trusted_caches
 from pipelinegen.config import Config
-from pipelinegen.config_caches import CacheConfig, WriterClass
-from pipelinegen.errors import CredentialsError
+from pipelinegen.config_caches import CacheConfig, Pushing, WriterClass
 
 
 def backend(
     name: str,
-    config: CacheConfig,
+    cache: CacheConfig,
     *,
+    upstream: Sequence[CacheBackend] = (),
+    pushing: Pushing | None = None,
+    reads_push_token: bool = True,
+    notice: Callable[[str], None] = lambda _: None,
     on_line: Callable[[str], None] | None = None,
     on_idle: Callable[[], None] | None = None,
-) -> NixStoreCache:
-    """The backend that speaks this cache's protocol."""
-    return NixStoreCache(name, config, on_line=on_line, on_idle=on_idle)
+) -> CacheBackend:
+    """The backend that speaks a cache's protocol.
+
+    Args:
+        name, cache: its name in the configuration, and its settings.
+        upstream: the caches that an Attic server leaves paths to.
+        pushing: how an Attic server is pushed to.
+        reads_push_token: whether its token for pushing may be used for asking, which is faster. Never in a job
+            that builds: what a build can see belongs to everybody who can change what is built.
+        notice: takes sentences that people should read.
+        on_line: takes the lines of a program that copies.
+        on_idle: called about once a second while nothing comes from it.
+    """
+    if cache.backend == "attic":
+        from pipelinegen.cache.attic.backend import AtticCache  # noqa: PLC0415  # an HTTP client takes time to load
+
+        return AtticCache(
+            name, cache, pushing=pushing, upstream=upstream, notice=notice, reads_push_token=reads_push_token
+        )
+    return NixStoreCache(name, cache, on_line=on_line, on_idle=on_idle)
+
+
+def backends(caches: Mapping[str, CacheConfig], *, reads_push_tokens: bool = True) -> dict[str, CacheBackend]:
+    """The backends of several caches, by name; Attic servers know which of them are upstream's."""
+    upstream = {name: backend(name, cache) for name, cache in caches.items() if cache.writers is WriterClass.UPSTREAM}
+    known = tuple(upstream.values())
+    return {
+        name: upstream.get(name) or backend(name, cache, upstream=known, reads_push_token=reads_push_tokens)
+        for name, cache in caches.items()
+    }
+
+
+def configured_backend(
+    name: str,
+    config: Config,
+    *,
+    notice: Callable[[str], None] = lambda _: None,
+    on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
+) -> CacheBackend:
+    """The backend of a cache of the configuration, which must be there, with all that pushing to it takes."""
+    upstream = {key: cache for key, cache in config.caches.items() if cache.writers is WriterClass.UPSTREAM}
+    return backend(
+        name,
+        config.caches[name],
+        upstream=tuple(one for key, one in backends(upstream).items() if key != name),
+        pushing=config.push,
+        notice=notice,
+        on_line=on_line,
+        on_idle=on_idle,
+    )
 
 
 class CacheReader:
@@ -34,10 +84,18 @@ class CacheReader:
         caches: the caches to ask, by name.
         trusted: those whose content may be used, in order of preference.
         offline: ask none of them; each answer is unknown.
+        reads_push_tokens: see `backend`.
     """
 
-    def __init__(self, caches: Mapping[str, CacheConfig], trusted: Iterable[str], *, offline: bool = False) -> None:
-        self._backends = {name: backend(name, cache) for name, cache in caches.items()}
+    def __init__(
+        self,
+        caches: Mapping[str, CacheConfig],
+        trusted: Iterable[str],
+        *,
+        offline: bool = False,
+        reads_push_tokens: bool = True,
+    ) -> None:
+        self._backends = backends(caches, reads_push_tokens=reads_push_tokens)
         self._trusted = tuple(trusted)
         self._answers: dict[str, Answers] = {name: {} for name in self._backends}
         self._trouble = dict.fromkeys(self._backends, "it was not asked (--offline)") if offline else {}
@@ -100,35 +158,3 @@ def with_machine_caches(config: Config, warn: Callable[[str], None]) -> Config:
             why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
             warn(f"substituter {number} of this machine's Nix is not asked: {why}")
     return config.model_copy(update={"caches": found})
-
-
-def substitution(config: Config, kind: PipelineClass, *, first: Path | None = None) -> nix.Substitution | None:
-    """Where jobs of a pipeline of this class fetch from; null (Nix's own settings) without any cache.
-
-    Args:
-        first: folder with a binary cache that comes before all others and needs no signatures.
-
-    Raises:
-        CredentialsError: the netrc file of the handoff cache is missing.
-    """
-    if not config.caches and first is None:
-        return None
-    handoff = handoff_cache(config, kind)
-    offered, netrc = [], []
-    for name, cache in trusted_caches(config, kind).items():
-        try:
-            file = secret_files.resolve_optional(cache.netrc_file, purpose=f"netrc file of cache {name}")
-        except CredentialsError:
-            if name == handoff:
-                raise
-            # Credentials of protected pipelines are absent in others. Planning could not ask this cache
-            # either, so nothing relies on it.
-            continue
-        offered.append(backend(name, cache).substituter())
-        netrc += [file] if file else []
-    here = () if first is None else (f"file://{first}?trusted=true",)
-    return nix.Substitution(
-        substituters=(*here, *(one["url"] for one in offered)),
-        public_keys=tuple(dict.fromkeys(key for one in offered for key in one.get("public_key", "").split())),
-        netrc_file=netrc[0] if netrc else None,
-    )

@@ -8,7 +8,9 @@ caches written by protected pipelines and upstream ones, and hands over through 
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
+from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig, WriterClass
 
@@ -22,9 +24,15 @@ class PipelineClass(enum.StrEnum):
     """A merge request from another project: believes what unprotected pipelines believe, writes to no cache."""
 
 
-def pipeline_class(*, protected: bool) -> PipelineClass:
-    """The class of a pipeline (`CiEnv.protected`)."""
-    return PipelineClass.PROTECTED if protected else PipelineClass.UNPROTECTED
+def pipeline_class(env: CiEnv) -> PipelineClass:
+    """The class of a pipeline, by what GitLab says of it.
+
+    What comes from another project is that of a fork, wherever its pipeline runs: in the fork itself, or in the
+    project that is asked to merge it. So is a pull request of another server.
+    """
+    if env.external_target_sha is not None or (env.merge_request is not None and env.merge_request.from_fork):
+        return PipelineClass.FORK
+    return PipelineClass.PROTECTED if env.protected else PipelineClass.UNPROTECTED
 
 
 def trusted_caches(config: Config, kind: PipelineClass) -> dict[str, CacheConfig]:
@@ -38,10 +46,17 @@ def trusted_caches(config: Config, kind: PipelineClass) -> dict[str, CacheConfig
 
 
 def handoff_cache(config: Config, kind: PipelineClass) -> str | None:
-    """The cache through which jobs of this pipeline hand outputs over; null where runners share a store."""
-    if config.handoff.mode != "cache":
+    """The cache through which jobs of this pipeline hand outputs over; null where they do it in another way."""
+    if config.handoff.mode != "cache" or kind is PipelineClass.FORK:
         return None
     return config.handoff.protected if kind is PipelineClass.PROTECTED else config.handoff.unprotected
+
+
+def handoff_mode(config: Config, kind: PipelineClass) -> Literal["cache", "artifacts", "runner"]:
+    """How jobs of this pipeline hand outputs over: as artifacts, where no cache is meant for its class."""
+    if config.handoff.mode == "cache" and handoff_cache(config, kind) is None:
+        return "artifacts"
+    return config.handoff.mode
 
 
 def publish_caches(config: Config) -> dict[str, CacheConfig]:

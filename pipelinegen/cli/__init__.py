@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "Say why an output, job or host is in or out.",
     "check": "Say whether a child pipeline file is sound.",
     "run": "Do one stage of the pipeline here.",
+    "cache": "Set up and look at the binary caches of the configuration.",
     "config": "Show the settings and where each came from.",
 }
 """Command → its one-line help. Kept here so that `--help` need not import what the commands import."""

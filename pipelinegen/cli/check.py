@@ -80,12 +80,17 @@ def _check(session: Session, text: str, *, merge_request: bool) -> tuple[tuple[F
     from pipelinegen.pipeline.emit import from_yaml
     from pipelinegen.pipeline.limits import Limits
     from pipelinegen.pipeline.schema import schema_findings
+    from pipelinegen.pipeline.secret_names import Secrets
     from pipelinegen.pipeline.verify import verify
 
-    settings = session.load_config().config.gitlab
-    size = len(text.encode())
+    config = session.load_config().config
     findings = verify(
-        from_yaml(text), Limits.of(settings), settings.version, yaml_bytes=size, merge_request=merge_request
+        from_yaml(text),
+        Limits.of(config.gitlab),
+        config.gitlab.version,
+        yaml_bytes=len(text.encode()),
+        merge_request=merge_request,
+        secret_names=Secrets.of(config),
     )
     schema = schema_findings(text)
     if schema.skipped:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+CLASSES = ("protected", "unprotected", "fork")
+"""`cache.trust.PipelineClass`, which would take long to import."""
+
 
 @click.group(help="Do one stage of the pipeline here.")
 def command() -> None:
@@ -31,10 +34,9 @@ def class_option(function: F) -> F:
     return click.option(
         "--class",
         "kind",
-        type=click.Choice(["protected", "unprotected"]),
-        default="unprotected",
-        show_default=True,
-        help="Whom the pipeline trusts: `protected` believes only caches that protected pipelines write.",
+        type=click.Choice(CLASSES),
+        help="Whom the pipeline trusts: `protected` believes only caches that protected pipelines write; `fork` "
+        "writes to none.  [default: what GitLab says; elsewhere `protected` to deploy, else `unprotected`]",
     )(function)
 
 
@@ -62,19 +64,24 @@ def times_option(function: F) -> F:
     )(function)
 
 
-def _reports(session: Session, junit: str | None, report: str | None) -> Reports:
+def _reports(session: Session, junit: str | None, report: str | None, metrics: str | None = None) -> Reports:
     from pipelinegen.run.result import Reports
 
     def place(file: str | None) -> Path | None:
         return session.directory / file if file else None
 
-    return Reports(junit=place(junit), json_file=place(report))
+    return Reports(junit=place(junit), json_file=place(report), metrics=place(metrics))
 
 
-def _class(kind: str) -> PipelineClass:
-    from pipelinegen.cache.trust import PipelineClass
+def _class(session: Session, named: str | None, by_hand: str = "unprotected") -> PipelineClass:
+    """The class that was named, else what GitLab's variables say; outside of CI `by_hand`."""
+    from pipelinegen.cache.trust import PipelineClass, pipeline_class
 
-    return PipelineClass(kind)
+    if named is not None:
+        return PipelineClass(named)
+    kind = pipeline_class(session.env) if session.env.in_ci else PipelineClass(by_hand)
+    session.console.say(f"trusting caches as pipelines of class {kind} do (--class)")
+    return kind
 
 
 def _evaluate(session: Session, config: Config) -> Evaluate:
@@ -100,7 +107,13 @@ def _evaluate(session: Session, config: Config) -> Evaluate:
 
 
 def _run_unit(
-    ctx: click.Context, name: str, stage: str, kind: str, handoff: str | None, files: Reports, times_dir: str | None
+    ctx: click.Context,
+    name: str,
+    stage: str,
+    named: str | None,
+    handoff: str | None,
+    files: Reports,
+    times_dir: str | None,
 ) -> None:
     from pipelinegen.job_names import slug
     from pipelinegen.process import interruptible, quote
@@ -110,6 +123,7 @@ def _run_unit(
 
     session = open_session(ctx)
     folder = session.handoff(handoff)
+    kind = _class(session, named)
     config = session.load_config().config
     with interruptible():
         work = read_work(folder)
@@ -122,7 +136,7 @@ def _run_unit(
             unit,
             folder=folder,
             config=config,
-            kind=_class(kind),
+            kind=kind,
             console=session.console,
             reports=files,
             again=quote(["pipelinegen", "run", stage, "--class", kind, "--handoff", str(folder), "--", name]),
@@ -143,7 +157,7 @@ def build(
     ctx: click.Context,
     /,
     name: str,
-    kind: str,
+    kind: str | None,
     handoff: str | None,
     junit: str | None,
     report: str | None,
@@ -168,13 +182,14 @@ def test(
     name: str | None,
     test_command: str | None,
     flake_check: str | None,
-    kind: str,
+    kind: str | None,
     handoff: str | None,
     junit: str | None,
     report: str | None,
     times_dir: str | None,
 ) -> None:
     """Run one test of one of three kinds."""
+    from pipelinegen.cache.access import access
     from pipelinegen.errors import UsageError
     from pipelinegen.process import interruptible
     from pipelinegen.run import test as tests
@@ -187,52 +202,106 @@ def test(
     if name is not None:
         _run_unit(ctx, name, "test", kind, handoff, files, times_dir)
         return
-    with interruptible():
-        if test_command is not None:
-            found = find_test(session.load_config().config, test_command)
-            result = tests.run_command(found, repository=session.directory, console=session.console, reports=files)
+    config = session.load_config().config
+    trusts = _class(session, kind)
+    found = None if test_command is None else find_test(config, test_command)
+    where, say = session.directory, session.console.say
+    with interruptible(), access(config, trusts, near=where, say=say, strict=False) as way:
+        shared: dict[str, Any] = {"console": session.console, "reports": files, "environment": way.environment}
+        if found is not None:
+            result = tests.run_command(found, repository=where, **shared)
         else:
-            result = tests.flake_check(
-                str(flake_check), repository=session.directory, console=session.console, reports=files
-            )
+            result = tests.flake_check(str(flake_check), repository=where, **shared)
     result.raise_if_failed()
 
 
-@command.command("push", help="Push the closures of PATHS to caches and verify that they serve them.")
+@command.command(
+    "push",
+    help="Push the closures of PATHS, or of those outputs of the flake that --targets names, to caches and verify that "
+    "they serve them.",
+)
 @click.argument("paths", nargs=-1)
 @click.option("--to", "caches", multiple=True, required=True, metavar="CACHE", help="Cache of the configuration.")
-@class_option
+@click.option(
+    "--targets",
+    multiple=True,
+    metavar="PATTERN",
+    help="Push outputs of the flake whose attribute matches, such as 'packages.*.web-?'; what is missing here is "
+    "fetched or built first. Repeat it for several.",
+)
+@click.option("--flake", metavar="FLAKE", help="The flake of --targets.  [default: .]")
+@click.option("--touch", is_flag=True, help="Fetch what the caches hold already, so that they do not collect it.")
+@click.option(
+    "--class",
+    "kind",
+    type=click.Choice(CLASSES),
+    help="Whom to trust with what is missing here.  [default: what GitLab says; elsewhere unprotected, where such "
+    "pipelines write to all of the caches, and else protected]",
+)
 @report_options
+@click.option("--metrics", type=click.Path(dir_okay=False), help="Write metrics in OpenMetrics' text format.")
 @click.pass_context
 def push(
     ctx: click.Context,
     /,
     paths: tuple[str, ...],
     caches: tuple[str, ...],
-    kind: str,
+    targets: tuple[str, ...],
+    flake: str | None,
+    *,
+    touch: bool,
+    kind: str | None,
     junit: str | None,
     report: str | None,
+    metrics: str | None,
 ) -> None:
     """Push to one or more caches; a cache that fails does not keep the others waiting."""
-    from pipelinegen.errors import CredentialsError, StepFailedError, TransientError
-    from pipelinegen.process import interruptible
-    from pipelinegen.run.push import run_push
+    import contextlib
 
+    from pipelinegen import push_targets
+    from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
+    from pipelinegen.job_names import per_cache
+    from pipelinegen.process import interruptible
+    from pipelinegen.run.push import find_cache, run_push
+
+    if targets and paths:
+        raise UsageError("PATHS and --targets exclude each other", hint="repeat --targets for several patterns")
+    if flake is not None and not targets:
+        raise UsageError("--flake is for --targets", hint="name what to push from it with --targets PATTERN")
     session = open_session(ctx)
     config = session.load_config().config
+    caches = tuple(dict.fromkeys(caches))
+    for cache in caches:
+        find_cache(cache, config)
+    trusts = _class(session, kind, by_hand=push_targets.class_for(caches, config))
     failures: list[StepFailedError | CredentialsError | TransientError] = []
-    with interruptible():
-        for number, cache in enumerate(caches):
-            suffix = f"-{cache}" if number else ""
+    with interruptible(), contextlib.ExitStack() as stack:
+        if targets:
+            obtained = stack.enter_context(
+                push_targets.obtained(
+                    flake or ".",
+                    targets,
+                    directory=session.directory,
+                    config=config,
+                    kind=trusts,
+                    console=session.console,
+                    outputs=session.outputs,
+                )
+            )
+            paths = obtained.paths
+            failures += [obtained.failure] if obtained.failure else []
+        files = (per_cache(file, caches) if file else (None,) * len(caches) for file in (junit, report, metrics))
+        for cache, *names in zip(caches, *files, strict=True):
             try:
                 run_push(
                     cache,
                     paths,
                     config=config,
-                    kind=_class(kind),
+                    kind=trusts,
                     console=session.console,
-                    reports=_reports(session, _with_suffix(junit, suffix), _with_suffix(report, suffix)),
+                    reports=_reports(session, *names),
                     outputs=session.outputs,
+                    touch=touch,
                 ).raise_if_failed()
             except (StepFailedError, CredentialsError, TransientError) as error:
                 failures.append(error)
@@ -244,10 +313,6 @@ def push(
         raise failures[0]
 
 
-def _with_suffix(file: str | None, suffix: str) -> str | None:
-    return None if file is None else str(Path(file).with_stem(Path(file).stem + suffix))
-
-
 @command.command("deploy", help="Bring HOST to a system, or leave it as it was.")
 @click.argument("host")
 @click.option("--system", required=True, metavar="PATH", help="Store path of the system (its toplevel).")
@@ -255,7 +320,9 @@ def _with_suffix(file: str | None, suffix: str) -> str | None:
 @class_option
 @click.option("--report", type=click.Path(dir_okay=False), help="Write a JSON report.")
 @click.pass_context
-def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind: str, report: str | None) -> None:
+def deploy(
+    ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind: str | None, report: str | None
+) -> None:
     """Deploy one host."""
     from pipelinegen.process import interruptible
     from pipelinegen.run.deploy import run_deploy
@@ -266,7 +333,8 @@ def deploy(ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind
             host,
             system,
             config=session.load_config().config,
-            kind=_class(kind),
+            # What leaves this machine is taken only from where no merge request can have put it.
+            kind=_class(session, kind, by_hand="protected"),
             console=session.console,
             report=session.directory / report if report else None,
             dry_run=dry_run,

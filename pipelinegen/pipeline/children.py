@@ -15,6 +15,7 @@ from pipelinegen.pipeline.emit import to_yaml
 from pipelinegen.pipeline.limits import Limits, room_for_bytes
 from pipelinegen.pipeline.model import Job, Pipeline
 from pipelinegen.pipeline.needs_tree import fan_in
+from pipelinegen.pipeline.secret_names import Secrets
 from pipelinegen.pipeline.sizes import Size, Sizes, count
 from pipelinegen.pipeline.subject import Subject
 from pipelinegen.pipeline.verify import OF_SIZE, TOO_LARGE, Finding, Severity, refusal, verify
@@ -83,6 +84,7 @@ class _Maker:
         self.config = config
         self.surroundings = surroundings
         self.limits = limits
+        self.secrets = Secrets.of(config)
 
     def make(self, whole: Pipeline) -> PipelineFiles:
         """One file where it fits, else several."""
@@ -108,6 +110,7 @@ class _Maker:
             self.config.gitlab.version,
             yaml_bytes=None if text is None else len(text.encode()),
             merge_request=self.surroundings.merge_request,
+            secret_names=self.secrets,
         )
 
     def _conductor(self, whole: Pipeline, parts: Sequence[PipelineFile]) -> PipelineFile:

@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelinegen import __version__
-from pipelinegen.cache.trust import PipelineClass
+from pipelinegen import __version__, durations
+from pipelinegen.cache.trust import PipelineClass, handoff_mode
 from pipelinegen.config import Config
 from pipelinegen.history import HISTORY_FILE, HISTORY_FOLDER, HISTORY_KEY, TIMES_FOLDER
-from pipelinegen.job_names import environment_name, resource_group, slug, title
-from pipelinegen.pipeline import durations
+from pipelinegen.job_names import environment_name, per_cache, resource_group, slug, title
 from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
 from pipelinegen.pipeline.model import (
     Artifacts,
@@ -52,6 +51,8 @@ RETRY_AFTER = (
 TRANSIENT_EXIT_CODE = 75
 
 JUNIT = "junit.xml"
+PUSH_REPORT = "push.json"
+METRICS = "metrics.txt"
 _TEST_REPORT = Artifacts(reports=Reports(junit=(JUNIT,)), when="always", expire_in="1 week")
 DEPLOY_REPORT = "deploy.json"
 DEPLOY_TIMEOUT = "2 hours"
@@ -132,6 +133,7 @@ class _Compiler:
         self.config = config
         self.surroundings = surroundings
         self.records = records
+        self.artifacts = handoff_mode(config, surroundings.kind) == "artifacts"
         self.needs: dict[tuple[str, bool], Need] = {}
 
     def default(self) -> Default:
@@ -176,7 +178,7 @@ class _Compiler:
         return runner.tags if runner else anywhere(self.config)
 
     def _needs(self, task: Task) -> tuple[Need, ...]:
-        takes = frozenset(task.takes) if self.config.handoff.mode == "artifacts" else frozenset()
+        takes = frozenset(task.takes) if self.artifacts else frozenset()
         wanted = [(name, name in takes) for name in task.needs]
         for name, artifacts in wanted:
             # One value for all jobs that need it: there may be a hundred thousand.
@@ -205,7 +207,7 @@ class _Compiler:
             paths = (f"{TIMES_FOLDER}/",)
             options += ["--times-dir", TIMES_FOLDER]
         script, artifacts = self._with_report(task.action, *options, names=[subject])
-        if self.config.handoff.mode == "artifacts":
+        if self.artifacts:
             paths = (*paths, f"{OUTPUTS_OF_ALL}{slug(task.name)}/")
         if paths:
             artifacts = artifacts.model_copy(update={"paths": paths})
@@ -227,19 +229,26 @@ class _Compiler:
         return self._worker(task, (line,), None).model_copy(update={"timeout": SHORT_TIMEOUT})
 
     def _command(self, task: Task) -> Job:
-        script, artifacts = self._with_report("test", "--command", task.subject)
+        script, artifacts = self._with_report("test", "--class", self.surroundings.kind, "--command", task.subject)
         test = next(test for test in self.config.tests if test.name == task.subject)
         return self._worker(task, script, artifacts).model_copy(update={"timeout": test.timeout})
 
     def _flake_check(self, task: Task) -> Job:
         flake = f"./{self.surroundings.flake_directory}" if self.surroundings.flake_directory else "."
-        script, artifacts = self._with_report("test", "--flake-check", flake)
+        script, artifacts = self._with_report("test", "--class", self.surroundings.kind, "--flake-check", flake)
         return self._worker(task, script, artifacts)
 
     def _push(self, task: Task) -> Job:
         caches = [word for name in task.caches for word in ("--to", name)]
-        options = ("--class", self.surroundings.kind, *caches)
-        return self._worker(task, *self._with_report("push", *options, names=task.store_paths))
+        touch = ["--touch"] if task.touch else []
+        options = ("--class", self.surroundings.kind, *caches, *touch, "--report", PUSH_REPORT, "--metrics", METRICS)
+        script, artifacts = self._with_report("push", *options, names=task.store_paths)
+        paths, junit, metrics = (per_cache(file, task.caches) for file in (PUSH_REPORT, JUNIT, METRICS))
+        update = {"paths": paths, "reports": Reports(junit=junit, metrics=metrics)}
+        job = self._worker(task, script, artifacts.model_copy(update=update))
+        name = self.config.gitlab.publish_environment
+        # Not a deployment: it only lets the job have the variables that are scoped to this environment.
+        return job.model_copy(update={"environment": Environment(name=name, action="access")}) if name else job
 
     def _record(self, task: Task) -> Job:
         """Runs behind all builds and tests however they end, and fails nothing.

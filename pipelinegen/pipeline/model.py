@@ -131,6 +131,7 @@ class Reports(Value):
     junit: tuple[str, ...] = ()
     dotenv: tuple[str, ...] = ()
     annotations: str | None = None
+    metrics: tuple[str, ...] = ()
 
 
 class Artifacts(Value):

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pipelinegen.pipeline.limits import Limits, Version
 from pipelinegen.pipeline.model import Job, Pipeline
+from pipelinegen.pipeline.secret_names import NO_SECRETS, Secrets
 
 EDGE_STAGES = (".pre", ".post")
 """Stages that exist without being listed, before and after all others."""
@@ -31,6 +32,7 @@ class Subject:
         yaml_bytes: size of its file, null when it has not been written.
         merge_request: whether it runs for a merge request.
         child: whether it is a child pipeline that pipelinegen writes; else a file that people include.
+        secrets: names of the variables and files that hold the configuration's secrets.
     """
 
     pipeline: Pipeline
@@ -39,6 +41,7 @@ class Subject:
     yaml_bytes: int | None = None
     merge_request: bool = False
     child: bool = True
+    secrets: Secrets = NO_SECRETS
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -4,6 +4,7 @@ GitLab would tell most of this only after the push, one error at a time, or not 
 list of all rules, in the order in which they are looked at and reported:
 
 * `L…` what GitLab refuses, or takes and then never runs;
+* `S…` what would give secrets away;
 * `R…` and `D…` what a child pipeline needs to be right in every parent and never to deploy by mistake;
 * `W…` what is allowed and yet rarely meant.
 
@@ -21,10 +22,12 @@ from pipelinegen.characters import inert
 from pipelinegen.errors import VerificationError
 from pipelinegen.pipeline import verify_deploys as deploys
 from pipelinegen.pipeline import verify_graph as graph
+from pipelinegen.pipeline import verify_secrets as secrets
 from pipelinegen.pipeline import verify_server as server
 from pipelinegen.pipeline import verify_values as values
 from pipelinegen.pipeline.limits import Limits, parse_version
 from pipelinegen.pipeline.model import Pipeline
+from pipelinegen.pipeline.secret_names import NO_SECRETS, Secrets
 from pipelinegen.pipeline.subject import Check, Subject
 
 
@@ -99,6 +102,9 @@ CHECKS: tuple[NamedCheck, ...] = (
     NamedCheck("R4", values.unconditional_jobs),
     NamedCheck("R6", values.children_are_waited_for),
     NamedCheck("D01", deploys.deploys_are_gates),
+    NamedCheck("S01", secrets.builds_have_no_environment),
+    NamedCheck("S02", secrets.secrets_stay_where_they_are_used),
+    NamedCheck("S03", secrets.secrets_are_in_no_variable),
     NamedCheck("W01", graph.no_accidental_groups),
     NamedCheck("W02", deploys.deploys_are_alone),
     NamedCheck("W03", deploys.manual_jobs_say_so),
@@ -106,6 +112,7 @@ CHECKS: tuple[NamedCheck, ...] = (
     NamedCheck("W05", values.timeouts_exist),
     NamedCheck("W06", server.near_limits),
     NamedCheck("W07", deploys.deploys_wait_for_something),
+    NamedCheck("W08", secrets.secrets_are_not_shared),
 )
 
 
@@ -127,6 +134,7 @@ def verify(
     yaml_bytes: int | None = None,
     merge_request: bool = False,
     child: bool = True,
+    secret_names: Secrets = NO_SECRETS,
 ) -> tuple[Finding, ...]:
     """Everything that is wrong with `pipeline`, in the order of `CHECKS`.
 
@@ -136,6 +144,7 @@ def verify(
         yaml_bytes: the size of the written file; without it sizes are not judged.
         merge_request: whether it runs for a merge request.
         child: false for a file that people include, which may have rules.
+        secret_names: of the configuration.
 
     Raises:
         UsageError: `version` is no version.
@@ -147,6 +156,7 @@ def verify(
         yaml_bytes=yaml_bytes,
         merge_request=merge_request,
         child=child,
+        secrets=secret_names,
     )
     return tuple(
         Finding(rule.name, rule.severity, job, message) for rule in CHECKS for job, message in rule.check(subject)
@@ -161,6 +171,7 @@ def require_valid(
     yaml_bytes: int | None = None,
     merge_request: bool = False,
     child: bool = True,
+    secret_names: Secrets = NO_SECRETS,
 ) -> tuple[Finding, ...]:
     """Like `verify`; the warnings, when there is no error.
 
@@ -168,7 +179,15 @@ def require_valid(
         VerificationError: there are errors; it lists them and the warnings too.
         UsageError: `version` is no version.
     """
-    findings = verify(pipeline, limits, version, yaml_bytes=yaml_bytes, merge_request=merge_request, child=child)
+    findings = verify(
+        pipeline,
+        limits,
+        version,
+        yaml_bytes=yaml_bytes,
+        merge_request=merge_request,
+        child=child,
+        secret_names=secret_names,
+    )
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise refusal(findings)
     return findings

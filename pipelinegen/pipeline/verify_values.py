@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelinegen import job_names
-from pipelinegen.pipeline import durations
+from pipelinegen import durations, job_names
 from pipelinegen.pipeline.limits import (
     MAX_DELAY,
     MAX_FALLBACK_KEYS,

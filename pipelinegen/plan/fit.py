@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipelinegen.history import History
-from pipelinegen.plan.model import Stage, Task
+from pipelinegen.plan.failed import FailedOutput, share_jobs
+from pipelinegen.plan.model import Action, Stage, Task
 from pipelinegen.plan.situation import Situation, few_needs
-from pipelinegen.plan.tasks import FailedOutput, Judged, Tasks, make_tasks, share_jobs
+from pipelinegen.plan.tasks import Judged, Tasks, make_tasks
 from pipelinegen.plan.to_build import ToBuild
 from pipelinegen.plan.units import Units, make_units
 
@@ -29,6 +30,7 @@ def fit(
     allowed = min(situation.config.gitlab.max_jobs, IN_ONE_FILE)
     least = max((allowed - GATES_AND_THE_LIKE) // 2, 1)
     made = [one.output for one in judged if one.made]
+    most_pushes = _most_pushes(situation, judged)
     # A job each costs nothing where there is room for it, and is what a person looks for.
     shared = share_jobs(failed) if len(failed) > least else failed
 
@@ -36,10 +38,10 @@ def fit(
         return max(allowed - others, least)
 
     def make(others: int, *, few: bool) -> tuple[Units, Tasks, int]:
-        units = make_units(found, made, situation.config, history=history, limit=limit(others))
-        tasks = make_tasks(situation, units, judged, shared if few else failed, few=few)
         # What takes artifacts cannot be divided later, so here the collectors must fit, too.
-        whole = situation.config.handoff.mode == "artifacts"
+        whole = situation.hands_artifacts
+        units = make_units(found, made, situation.config, history=history, limit=limit(others), keep_all_needs=whole)
+        tasks = make_tasks(situation, units, judged, shared if few else failed, few=few, most_pushes=most_pushes)
         most = few_needs(situation.config.gitlab.max_needs)
         return units, tasks, len(tasks.tasks) + (_collectors(tasks.tasks, most) if whole else 0)
 
@@ -48,7 +50,7 @@ def fit(
     # Each target that is built has a job of its own where there is room.
     if len({output.drv_path for output in made} & found.builds.keys()) + others + pushes <= allowed:
         units, tasks, jobs = make(others + pushes, few=False)
-        if jobs <= allowed:
+        if jobs <= allowed and (most_pushes is None or _pushes(tasks) <= most_pushes):
             return units, tasks
     others = _others(situation, judged, shared) + min(pushes, least)
     units, tasks, jobs = make(others, few=True)
@@ -57,6 +59,22 @@ def fit(
         others = jobs - len(units.units) + max(len(units.units) - limit(others), 0)
         units, tasks, _ = make(others, few=True)
     return units, tasks
+
+
+def _most_pushes(situation: Situation, judged: Sequence[Judged]) -> int | None:
+    """Push jobs for which there is room beside the deployments: each has an environment, too.
+
+    Where deployments leave none there will be several pipelines, and pushes are in an earlier one.
+    """
+    gitlab = situation.config.gitlab
+    if not gitlab.publish_environment:
+        return None
+    room = gitlab.max_deployments - sum(one.runs(Stage.DEPLOY) for one in judged)
+    return room if room > 0 else gitlab.max_deployments
+
+
+def _pushes(tasks: Tasks) -> int:
+    return sum(task.action is Action.PUSH for task in tasks.tasks)
 
 
 def _collectors(tasks: Iterable[Task], most: int) -> int:

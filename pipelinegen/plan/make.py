@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipelinegen import attrpath
-from pipelinegen.cache.trust import handoff_cache
+from pipelinegen.cache.trust import PipelineClass, handoff_cache
 from pipelinegen.config import Config, HostConfig
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import ConfigError
 from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
 from pipelinegen.plan import rules, to_build
+from pipelinegen.plan.failed import FailedOutput
 from pipelinegen.plan.fit import fit
 from pipelinegen.plan.model import (
     Attribute,
@@ -33,7 +34,7 @@ from pipelinegen.plan.model import (
     Work,
 )
 from pipelinegen.plan.situation import ANY_SYSTEM, Situation
-from pipelinegen.plan.tasks import FailedOutput, Judged, Tasks
+from pipelinegen.plan.tasks import Judged, Tasks
 from pipelinegen.plan.units import Units
 
 EXPORT_NAME = "derivations.export.gz"
@@ -73,7 +74,7 @@ def make_plan(
         removed=situation.changes.removed,
         failures=tuple(Failure(attr=failure.attr, message=failure.message) for failure in inventory.failures),
         jobs=_planned_jobs(tasks.tasks, units),
-        notes=(*_notes(situation), *_notes_on_units(units, situation)),
+        notes=(*_notes(situation), *_notes_on_units(units, situation), *_notes_on_pushes(tasks, situation)),
     )
     evaluation = _evaluation(inventory, made) if situation.config.handoff.derivations == "evaluate" else None
     work = Work(
@@ -200,9 +201,9 @@ def _notes(situation: Situation) -> tuple[str, ...]:
     notes += _open_gates(situation)
     config = situation.config
     if config.handoff.mode == "cache" and handoff_cache(config, situation.ref.kind) is None:
-        notes.append(
-            f"handoff.{situation.ref.kind} names no cache, so jobs of this pipeline build again what others built"
-        )
+        fork = situation.ref.kind is PipelineClass.FORK
+        why = "merge requests from forks write to no cache" if fork else f"handoff.{situation.ref.kind} names no cache"
+        notes.append(f"{why}, so jobs of this pipeline hand outputs over as artifacts")
     built = situation.inventory.built_during_evaluation
     if built:
         names = ", ".join(path.rsplit("/", 1)[-1].split("-", 1)[-1].removesuffix(".drv") for path in built)
@@ -225,6 +226,14 @@ def _notes_on_units(units: Units, situation: Situation) -> list[str]:
     nowhere = sorted({unit.system for unit in units.units if situation.runner(unit.system, ()) is None} - {ANY_SYSTEM})
     notes += [f"no runner is configured for {system}, which something that is wanted needs" for system in nowhere]
     return notes
+
+
+def _notes_on_pushes(tasks: Tasks, situation: Situation) -> list[str]:
+    if not tasks.mixed:
+        return []
+    room = f"gitlab.max_deployments = {situation.config.gitlab.max_deployments} leaves no room for a push job per build"
+    held = f"in {len(tasks.mixed)} jobs a failed build holds up outputs that do not need it"
+    return [f"{room} (each has an environment): {held}"]
 
 
 def _open_gates(situation: Situation) -> list[str]:

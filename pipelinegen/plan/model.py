@@ -224,6 +224,7 @@ class Task(Value):
         needs_handoff: whether it reads the folder that `generate` wrote.
         store_paths: push: what is pushed; deploy: the system.
         caches: push: names of the caches.
+        touch: push: whether what is there already is fetched once, so that it is not collected.
         subject: the host, the integration command's name, or the failed attribute.
         says: summary: lines to print.
     """
@@ -241,6 +242,7 @@ class Task(Value):
     needs_handoff: bool = False
     store_paths: tuple[str, ...] = ()
     caches: tuple[str, ...] = ()
+    touch: bool = False
     subject: str = ""
     says: tuple[str, ...] = ()
 

@@ -148,6 +148,20 @@ def nothing_to_publish_to(output: FlakeOutput, situation: Situation) -> Verdict 
     return _skip("no cache is configured to publish to")
 
 
+def kept_from_collection(output: FlakeOutput, situation: Situation) -> Verdict | None:
+    """A schedule fetches what caches hold, as only that keeps it there: pushing it again would do nothing.
+
+    Also where the output is missing: what it refers to may be there and old, and caches collect path by path.
+    """
+    warmed = situation.warmed(output)
+    if not warmed:
+        return None
+    reasons = [f"scheduled: keeps it from being collected in cache {', '.join(warmed)}"]
+    if missing := missing_in(output, situation):
+        reasons.append(_not_known_to_hold(missing))
+    return Verdict(Choice.RUN, tuple(reasons))
+
+
 def already_published(output: FlakeOutput, situation: Situation) -> Verdict | None:
     """Every publish cache holds it already."""
     available = situation.available(output)
@@ -159,8 +173,16 @@ def already_published(output: FlakeOutput, situation: Situation) -> Verdict | No
 
 def must_be_published(output: FlakeOutput, situation: Situation) -> Verdict:
     """Some publish cache is not known to hold it."""
-    missing = missing_in(output, situation)
-    return Verdict(Choice.RUN, (f"cache {', '.join(missing)} is not known to hold it",))
+    return Verdict(Choice.RUN, (_not_known_to_hold(missing_in(output, situation)),))
+
+
+def _not_known_to_hold(caches: Sequence[str]) -> str:
+    return f"cache {', '.join(caches)} is not known to hold it"
+
+
+def pushed_to(output: FlakeOutput, situation: Situation) -> tuple[str, ...]:
+    """The publish caches that the output is pushed to, or is fetched from to be kept there."""
+    return tuple(sorted({*missing_in(output, situation), *situation.warmed(output)}))
 
 
 def missing_in(output: FlakeOutput, situation: Situation) -> tuple[str, ...]:
@@ -231,6 +253,7 @@ RULES: dict[Stage, Sequence[Rule]] = {
         never_built,
         path_is_unknown,
         nothing_to_publish_to,
+        kept_from_collection,
         already_published,
         must_be_published,
     ),

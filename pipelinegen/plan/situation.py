@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
 from pipelinegen.cache.model import Availability
-from pipelinegen.cache.trust import PipelineClass
+from pipelinegen.cache.trust import PipelineClass, handoff_mode
 from pipelinegen.changes.model import ChangeSet, Status
 from pipelinegen.config import Config, Runner
 from pipelinegen.config_caches import CacheConfig
@@ -28,6 +28,7 @@ class Ref:
         default_branch: name of the default branch; null when unknown.
         merge_request: whether this is a merge request pipeline.
         kind: whether its content was approved.
+        scheduled: whether a schedule started it, and nobody pushed.
     """
 
     name: str | None = None
@@ -35,6 +36,7 @@ class Ref:
     default_branch: str | None = None
     merge_request: bool = False
     kind: PipelineClass = PipelineClass.UNPROTECTED
+    scheduled: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Situation:
     ref: Ref
     flake: str = "."
     deployed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hands_artifacts(self) -> bool:
+        """Whether jobs of this pipeline hand outputs over as artifacts."""
+        return handoff_mode(self.config, self.ref.kind) == "artifacts"
 
     def status(self, output: FlakeOutput) -> Status:
         """How the output compares with the base; not known means just that."""
@@ -78,12 +85,20 @@ class Situation:
         return {
             name: cache
             for name, cache in sorted(self.config.caches.items())
-            if cache.publish and any(attrpath.matches(attrpath.parse(p), output.path) for p in cache.include)
+            if cache.publish and _named(cache.include, output)
         }
+
+    def warmed(self, output: FlakeOutput) -> tuple[str, ...]:
+        """The publish caches that this pipeline keeps from collecting the output; none unless it is scheduled."""
+        if not self.ref.scheduled:
+            return ()
+        return tuple(name for name, cache in self.publish_caches(output).items() if _named(cache.warm, output))
 
     def closed_reason(self) -> str | None:
         """Why this pipeline may neither publish nor deploy; null when it may."""
         ref = self.ref
+        if ref.kind is PipelineClass.FORK:
+            return "what comes from another project is neither published nor deployed"
         if ref.merge_request:
             return "merge request pipelines neither publish nor deploy"
         if not ref.is_branch or ref.name is None:
@@ -95,6 +110,10 @@ class Situation:
         if ref.kind is not PipelineClass.PROTECTED:
             return f"branch {ref.name} is not protected, so anybody could have written this"
         return None
+
+
+def _named(patterns: Iterable[str], output: FlakeOutput) -> bool:
+    return any(attrpath.matches(attrpath.parse_pattern(pattern), output.path) for pattern in patterns)
 
 
 def _all(answers: object) -> bool | None:

@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
 from pipelinegen.config import Policy
 from pipelinegen.config_words import Gate
 from pipelinegen.errors import ConfigError
-from pipelinegen.inventory.model import FlakeOutput, Kind
+from pipelinegen.inventory.model import FlakeOutput
 from pipelinegen.job_names import job_name
+from pipelinegen.plan import pushing
+from pipelinegen.plan.failed import FailedOutput, failure_tasks
 from pipelinegen.plan.model import RECORD_JOB, Action, Choice, Stage, Task, Unit
-from pipelinegen.plan.rules import Verdict, missing_in
+from pipelinegen.plan.pushing import Push
+from pipelinegen.plan.rules import Verdict, pushed_to
 from pipelinegen.plan.situation import Situation
 from pipelinegen.plan.units import Units
-
-PUSHED_AT_ONCE = 200
-"""Outputs whose paths one job takes in its command line: far below what a line may hold."""
-
-FAILED_AT_ONCE = 200
-"""Outputs that did not evaluate and share a job, where there is no room for a job each."""
-
-
-@dataclass(frozen=True)
-class FailedOutput:
-    """An output that becomes a failing job: it did not evaluate, or must not be skipped."""
-
-    path: tuple[str, ...]
-    kind: Kind
-    job: str
-    message: str
-
-    @property
-    def attr(self) -> str:
-        """The attribute path as Nix prints it."""
-        return attrpath.show(self.path)
-
-    @property
-    def stage(self) -> Stage:
-        """The stage of its job."""
-        return Stage.TEST if self.kind is Kind.CHECK else Stage.BUILD
-
-    @classmethod
-    def of(cls, path: tuple[str, ...], kind: Kind, message: str) -> FailedOutput:
-        """The failed output with the name of its job."""
-        return cls(path, kind, job_name("evaluate", attrpath.show(path)), message)
 
 
 @dataclass
@@ -56,10 +28,12 @@ class Tasks:
     Attributes:
         tasks: in the order of the pipeline file.
         jobs_of: (attribute path, stage) → job name, for what runs or fails.
+        mixed: push jobs in which a failed build holds up outputs that do not need it.
     """
 
     tasks: tuple[Task, ...] = ()
     jobs_of: dict[tuple[str, Stage], str] = field(default_factory=dict)
+    mixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,13 +60,15 @@ def make_tasks(
     failed: Iterable[FailedOutput],
     *,
     few: bool = False,
+    most_pushes: int | None = None,
 ) -> Tasks:
     """All tasks of one pipeline.
 
     Args:
         few: push many outputs by one job where they come from the same jobs and go to the same caches.
+        most_pushes: with `few`: push jobs that there should be; null: any number.
     """
-    maker = _Maker(situation, units, judged, tuple(failed), few=few)
+    maker = _Maker(situation, units, judged, tuple(failed), few=few, most_pushes=most_pushes)
     return maker.make()
 
 
@@ -105,18 +81,21 @@ class _Maker:
         failed: tuple[FailedOutput, ...],
         *,
         few: bool,
+        most_pushes: int | None,
     ) -> None:
         self.situation = situation
         self.units = units
         self.judged = judged
         self.failed = failed
         self.few = few
+        self.most_pushes = most_pushes
         self.jobs_of: dict[tuple[str, Stage], str] = {}
         self.gates: dict[str, Task] = {}
-        self.push_gates: dict[str, tuple[str, ...]] = {}
+        self.pushes: dict[str, Task] = {}
+        self.mixed: list[str] = []
 
     def make(self) -> Tasks:
-        failures = _failure_tasks(self.failed)
+        failures = failure_tasks(self.failed)
         units = [_unit_task(unit) for unit in self.units.units]
         self._note_builds()
         commands = self._commands()
@@ -127,13 +106,13 @@ class _Maker:
             | {task.name for task in failures}
         )
         self.commands = {task.subject: task for task in commands}
-        pushes = [self._push(outputs, caches) for caches, outputs in self._to_push()]
+        pushes = [self._push(push) for push in self._to_push()]
         deploys = [task for output in self._running(Stage.DEPLOY) for task in self._deploy(output)]
         gates = [self.gates[name] for name in sorted(self.gates)]
         tasks = [*failures, *units, *commands, *gates, *pushes, *self._record(units), *deploys]
         if not _some_job_ends_by_itself(tasks):
             tasks.append(self._summary(tasks))
-        return Tasks(tuple(tasks), self.jobs_of)
+        return Tasks(tuple(tasks), self.jobs_of, tuple(self.mixed))
 
     def _running(self, stage: Stage) -> list[FlakeOutput]:
         return [one.output for one in self.judged if one.runs(stage)]
@@ -205,43 +184,45 @@ class _Maker:
         }
         return sorted(tests | failures | commands)
 
-    def _to_push(self) -> list[tuple[tuple[str, ...], list[FlakeOutput]]]:
-        """For each push job: the caches that miss something, and the outputs that it pushes to them.
-
-        One job for two names of the same paths; with `few`, one for all that the same jobs make.
-        """
-        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[FlakeOutput]] = {}
-        for output in self._running(Stage.PUSH):
-            what = tuple(self._build_needs([output])) if self.few else output.wanted_paths
-            groups.setdefault((what, missing_in(output, self.situation)), []).append(output)
-        return [
-            (caches, outputs[start : start + PUSHED_AT_ONCE])
-            for (_, caches), outputs in groups.items()
-            for start in range(0, len(outputs), PUSHED_AT_ONCE)
+    def _to_push(self) -> list[Push]:
+        """One push job for two names of the same paths; with `few`, one for all that the same jobs make."""
+        pushes = [
+            Push(
+                made_by=tuple(self._build_needs([output])),
+                caches=pushed_to(output, self.situation),
+                outputs=(output,),
+                touch=bool(self.situation.warmed(output)),
+            )
+            for output in self._running(Stage.PUSH)
         ]
+        return pushing.few(pushes, self.most_pushes) if self.few else pushing.same_paths(pushes)
 
-    def _push(self, outputs: list[FlakeOutput], names: tuple[str, ...]) -> Task:
-        caches = [self.situation.config.caches[name] for name in names]
+    def _push(self, push: Push) -> Task:
+        outputs = push.outputs
+        caches = [self.situation.config.caches[name] for name in push.caches]
         # One job serves several caches: it waits for the strictest of their gates.
         mode: Gate = "all" if any(cache.gate == "all" for cache in caches) else "related"
         patterns = [pattern for cache in caches for pattern in cache.checks]
         gate = self._gate(mode, patterns, outputs, f"push {outputs[0].attr}")
         paths = tuple(dict.fromkeys(path for output in outputs for path in output.wanted_paths))
         more = f" (+{len(outputs) - 1})" if len(paths) > len(outputs[0].wanted_paths) else ""
-        name = job_name("push", outputs[0].attr + more)
-        for output in outputs:
-            self.push_gates[output.attr] = gate
-            self.jobs_of[output.attr, Stage.PUSH] = name
-        return Task(
-            name=name,
+        task = Task(
+            name=job_name("push", outputs[0].attr + more),
             action=Action.PUSH,
             stage=Stage.PUSH,
             targets=tuple(output.attr for output in outputs),
-            needs=(*self._build_needs(outputs), *gate),
-            takes=tuple(self._build_needs(outputs)),
+            needs=(*push.made_by, *gate),
+            takes=push.made_by,
             store_paths=paths,
-            caches=names,
+            caches=push.caches,
+            touch=push.touch,
         )
+        if push.mixed:
+            self.mixed.append(task.name)
+        for output in outputs:
+            self.pushes[output.attr] = task
+            self.jobs_of[output.attr, Stage.PUSH] = task.name
+        return task
 
     def _deploy(self, output: FlakeOutput) -> list[Task]:
         host = output.path[-1]
@@ -281,15 +262,16 @@ class _Maker:
     def _push_before(self, output: FlakeOutput, gate: tuple[str, ...]) -> tuple[str, ...]:
         """The push that a deployment waits for, so that the host can fetch its system.
 
-        None where the push waits for more than the host's own gate does: the system is then copied there.
+        None where the push waits for more than the host's own build and gate: the system is then copied there.
         """
-        push = self.jobs_of.get((output.attr, Stage.PUSH))
-        if push is None or not self._waits(self.push_gates[output.attr]) <= self._waits(gate):
+        push = self.pushes.get(output.attr)
+        if push is None or not self._waits(push.needs) <= self._waits((*self._build_needs([output]), *gate)):
             return ()
-        return (push,)
+        return (push.name,)
 
-    def _waits(self, gate: tuple[str, ...]) -> set[str]:
-        return {need for name in gate for need in self.gates[name].needs}
+    def _waits(self, needs: Iterable[str]) -> set[str]:
+        """The jobs that must pass, of which gates are only collectors."""
+        return {job for name in needs for job in (self.gates[name].needs if name in self.gates else (name,))}
 
     def _record(self, units: list[Task]) -> list[Task]:
         """The job that keeps build times for later pipelines; nothing waits for it.
@@ -298,7 +280,7 @@ class _Maker:
         """
         config = self.situation.config
         # It would download what all of them uploaded, and with it every output.
-        if not units or not config.packing.record or config.handoff.mode == "artifacts":
+        if not units or not config.packing.record or self.situation.hands_artifacts:
             return []
         return [Task(name=RECORD_JOB, action=Action.RECORD, stage=Stage.PUSH)]
 
@@ -347,34 +329,6 @@ def _some_job_ends_by_itself(tasks: Iterable[Task]) -> bool:
         else:
             by_itself = True
     return by_itself
-
-
-def _failure_tasks(failed: Iterable[FailedOutput]) -> list[Task]:
-    by_job: dict[str, list[FailedOutput]] = {}
-    for one in failed:
-        by_job.setdefault(one.job, []).append(one)
-    return [
-        Task(
-            name=job,
-            action=Action.EVALUATION_FAILURE,
-            stage=some[0].stage,
-            targets=tuple(one.attr for one in some),
-            needs_handoff=True,
-        )
-        for job, some in by_job.items()
-    ]
-
-
-def share_jobs(failed: Sequence[FailedOutput]) -> list[FailedOutput]:
-    """The same, with one job for many of one stage."""
-    shared: list[FailedOutput] = []
-    for stage in (Stage.BUILD, Stage.TEST):
-        some = [one for one in failed if one.stage is stage]
-        for start in range(0, len(some), FAILED_AT_ONCE):
-            part = some[start : start + FAILED_AT_ONCE]
-            more = f" (+{len(part) - 1})" if len(part) > 1 else ""
-            shared += [replace(one, job=job_name("evaluate", part[0].attr + more)) for one in part]
-    return shared
 
 
 def _unit_task(unit: Unit) -> Task:

@@ -38,12 +38,15 @@ def make_units(
     *,
     history: History,
     limit: int | None = None,
+    keep_all_needs: bool = False,
 ) -> Units:
     """Units for `targets`, the outputs whose decision is to build or test them.
 
     Args:
         history: build times of earlier pipelines.
         limit: units that there may be; null: any number.
+        keep_all_needs: name all units that a unit takes something from, also those that others wait for:
+            artifacts come only from jobs that are needed by name.
     """
     by_drv: dict[str, list[FlakeOutput]] = {}
     for output in sorted(targets, key=lambda output: output.path):
@@ -57,7 +60,7 @@ def make_units(
         limit=limit,
         tests=(drv for drv, outputs in by_drv.items() if _only_checks(outputs)),
     )
-    return _Maker(to_build, by_drv, groups, keep_all_needs=config.handoff.mode == "artifacts").make()
+    return _Maker(to_build, by_drv, groups, keep_all_needs=keep_all_needs).make()
 
 
 def _only_checks(outputs: Iterable[FlakeOutput]) -> bool:
@@ -76,7 +79,6 @@ class _Maker:
         self.to_build = to_build
         self.by_drv = by_drv
         self.groups = groups
-        # Artifacts come only from jobs that are needed by name.
         self.keep_all_needs = keep_all_needs
         self.targets = [drv for drv in by_drv if drv in to_build.builds]
         self.builds = sum(1 << bit for bit, drv in enumerate(self.targets) if not _only_checks(by_drv[drv]))

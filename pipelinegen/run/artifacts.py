@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipelinegen import local_store, nix
+from pipelinegen import local_store, remote_store
 from pipelinegen.cache.read import CacheReader
 from pipelinegen.errors import CommandError, StepFailedError, ToolError
 from pipelinegen.job_names import slug
@@ -93,7 +93,7 @@ def leave(
             link = Path(plain, "to")
             link.symlink_to(folder.resolve())
             url = f"file://{link}?compression={COMPRESSION}"
-            nix.copy([*paths, *by_content], to=url, on_line=on_line, on_idle=on_idle)
+            remote_store.copy([*paths, *by_content], to=url, on_line=on_line, on_idle=on_idle)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     except CommandError as error:
         shutil.rmtree(folder, ignore_errors=True)

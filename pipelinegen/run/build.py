@@ -6,7 +6,7 @@ outputs, and hand over what was made: also when something else failed, since it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,22 +64,54 @@ def run_unit(
     drv_paths = [one.drv_path for one in unit.builds]
     handoff.obtain_derivations(folder, work, unit, evaluate=evaluate, console=console)
     with exchange(config, kind, outputs=outputs, console=console) as others, handoff.rooted(drv_paths) as roots:
-        _fetch_inputs(unit, others, roots)
-        log = BuildLog(console)
-        try:
-            outcome = _realise(unit, others, roots, log)
-        finally:
-            times.leave(reports, log, unit.system, console)
-        made = outcome.made_paths()
-        local_store.root_paths(made, roots / "made")
-        items = outcome.items()
-        handover = others.hand_over(unit.job, made, by_content=outcome.made_by_content(), taken=unit.taken)
-    result = _result(unit, items, outcome, handover, console.clock() - started)
+        made = make(unit, others, roots, reports=reports)
+        handover = others.hand_over(unit.job, made.paths, by_content=made.by_content, taken=unit.taken)
+    result = _result(unit, made, handover, console.clock() - started)
     (reports or Reports()).write(result)
     _tell(work, unit, result, console, again)
-    if handover is not None and all(item.status in {Status.OK, Status.PRESENT} for item in items):
+    if handover is not None and all(item.status in {Status.OK, Status.PRESENT} for item in made.items):
         raise handover
     return result
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a unit's work.
+
+    Attributes:
+        items: each derivation, judged from the store.
+        paths: what is there now.
+        by_content: those derivations of which only their build could tell the paths, as `nix-store --realise`
+            takes them.
+        present: derivations that needed nothing.
+        log: what Nix said.
+    """
+
+    items: tuple[ItemResult, ...]
+    paths: list[str]
+    by_content: list[str]
+    present: frozenset[str]
+    log: BuildLog
+
+
+def make(unit: Unit, others: Exchange, roots: Path, *, reports: Reports | None = None) -> Made:
+    """Fetch by name what is not to be built, then realise exactly the named outputs.
+
+    Args:
+        unit: its derivations are in the local store.
+        others: where to fetch from.
+        roots: folder for links that keep all of it from the garbage collector.
+        reports: `times` of them is written as soon as the builds end.
+    """
+    _fetch_inputs(unit, others, roots)
+    log = BuildLog(others.console)
+    try:
+        outcome = _realise(unit, others, roots, log)
+    finally:
+        times.leave(reports, log, unit.system, others.console)
+    paths = outcome.made_paths()
+    local_store.root_paths(paths, roots / "made")
+    return Made(outcome.items(), paths, outcome.made_by_content(), outcome.present, log)
 
 
 @dataclass(frozen=True)
@@ -212,9 +244,8 @@ def _output_paths(builds: Iterable[Realise]) -> tuple[dict[str, list[str]], froz
     return paths, frozenset(unknown)
 
 
-def _result(
-    unit: Unit, items: tuple[ItemResult, ...], outcome: _Outcome, handover: PipelinegenError | None, seconds: float
-) -> StepResult:
+def _result(unit: Unit, made: Made, handover: PipelinegenError | None, seconds: float) -> StepResult:
+    items, builds = made.items, made.log.builds
     failed = [item for item in items if item.status is Status.FAILED]
     skipped = [item for item in items if item.status is Status.NOT_TRIED]
     message = why = None
@@ -223,8 +254,8 @@ def _result(
         message = f"{name_of(failed[0].name) if len(failed) == 1 else f'{len(failed)} derivations'} failed"
         if skipped:
             message += f", {len(skipped)} {'was' if len(skipped) == 1 else 'were'} not tried"
-        passing = trouble.passing([item.message or "" for item in failed] + outcome.log.errors)
-        began = any(item.name in outcome.log.builds and outcome.log.builds[item.name].log for item in failed)
+        passing = trouble.passing([item.message or "" for item in failed] + made.log.errors)
+        began = any(item.name in builds and builds[item.name].log for item in failed)
         transient = passing is not None and not began
         why = passing if transient else failed[0].message
     elif handover is not None:
@@ -235,12 +266,12 @@ def _result(
         what=unit.job,
         seconds=seconds,
         items=items,
-        built=tuple(path for path, build in outcome.log.builds.items() if build.failure is None),
+        built=tuple(path for path, build in builds.items() if build.failure is None),
         counts={
             "wanted": len(unit.builds),
-            "present": len(outcome.present),
-            "built": sum(build.failure is None for build in outcome.log.builds.values()),
-            "fetched": len(outcome.log.fetched),
+            "present": len(made.present),
+            "built": sum(build.failure is None for build in builds.values()),
+            "fetched": len(made.log.fetched),
             "failed": len(failed),
             "not_tried": len(skipped),
         },
@@ -256,13 +287,20 @@ def _tell(work: Work, unit: Unit, result: StepResult, console: Console, again: s
         f"{unit.job}: {counts['built']} built, {counts['fetched']} fetched, {counts['present']} already there, "
         f"{counts['failed']} failed, {counts['not_tried']} not tried ({duration(result.seconds)})"
     )
-    for item in result.items:
+    tell_failures(result.items, console, again=lambda drv_path: reproduce.lines(work, unit, drv_path, again))
+
+
+def tell_failures(
+    items: Sequence[ItemResult], console: Console, *, again: Callable[[str], Iterable[str]] = lambda _: ()
+) -> None:
+    """Say what failed, with the ends of the logs and how to do it `again`, and what was therefore not tried."""
+    failed = [item for item in items if item.status is Status.FAILED]
+    for item in items:
         if item.status is Status.NOT_TRIED:
             console.write(f"{name_of(item.name)}: {item.message}\n")
-    for item in result.items:
-        if item.status is Status.FAILED:
-            console.write("\n" + console.style(f"{name_of(item.name)} failed: {item.message}", "red") + "\n")
-            for line in item.log:
-                console.foreign(line, "  | ")
-            for line in reproduce.lines(work, unit, item.name, again):
-                console.foreign(line, "  again: ")
+    for item in failed:
+        console.write("\n" + console.style(f"{name_of(item.name)} failed: {item.message}", "red") + "\n")
+        for line in item.log:
+            console.foreign(line, "  | ")
+        for line in again(item.name):
+            console.foreign(line, "  again: ")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelinegen import local_store, nix
 from pipelinegen.cache import trust
-from pipelinegen.cache.read import CacheReader, backend, substitution, with_machine_caches
+from pipelinegen.cache.access import Access, access
+from pipelinegen.cache.read import CacheReader, configured_backend, with_machine_caches
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.console import Console
 from pipelinegen.errors import CredentialsError, PipelinegenError, StepFailedError, ToolError, TransientError
 from pipelinegen.job_names import OUTPUTS
-from pipelinegen.run import artifacts, nix_events, trouble
+from pipelinegen.run import artifacts, nix_events, push_report, trouble
 from pipelinegen.run.build_log import BuildLog
 from pipelinegen.run.heartbeat import LineLog
+from pipelinegen.run.push_view import PushView
 
 HERE = Path(OUTPUTS, "local")
 """Where outputs lie outside of a pipeline."""
@@ -32,6 +34,7 @@ class Exchange:
         console: where to say what happens.
         outputs: `artifacts`: the folder below which each job leaves its outputs.
         received: `artifacts`: what other jobs left, as one binary cache; null where there is nothing.
+        opened: `sources`, once they are known; they last as long as `stack`.
     """
 
     config: Config
@@ -39,15 +42,29 @@ class Exchange:
     console: Console
     outputs: Path
     received: Path | None = None
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    opened: list[Access] = field(default_factory=list)
 
     @property
     def sources(self) -> nix.Substitution | None:
         """Where to fetch from: artifacts first, then the trusted caches; null means Nix's own settings.
 
+        Looked for when something is to be fetched: a job that has everything needs no credentials.
+
         Raises:
-            CredentialsError: the credentials of the handoff cache are missing.
+            CredentialsError, ConfigError, ToolError: see `cache.access.access`.
         """
-        return substitution(self.config, self.kind, first=self.received)
+        if not self.opened:
+            way = access(
+                self.config, self.kind, first=self.received, near=self.outputs, say=self.console.say, strict=True
+            )
+            self.opened.append(self.stack.enter_context(way))
+        return self.opened[0].substitution
+
+    @property
+    def mode(self) -> str:
+        """How jobs of this pipeline hand over."""
+        return trust.handoff_mode(self.config, self.kind)
 
     @property
     def nobody(self) -> str:
@@ -90,7 +107,7 @@ class Exchange:
         name = trust.handoff_cache(self.config, self.kind)
         if name is None or not paths:
             return []
-        answers, _ = backend(name, self.config.caches[name]).query(paths)
+        answers, _ = configured_backend(name, self.config).query(paths)
         return [path for path in paths if answers[path]]
 
     def hand_over(
@@ -107,12 +124,12 @@ class Exchange:
         if not paths:
             return None
         try:
-            if self.config.handoff.mode == "artifacts":
+            if self.mode == "artifacts":
                 self._leave(job, paths, by_content)
             elif (name := trust.handoff_cache(self.config, self.kind)) is not None:
                 self._push(name, paths, by_content)
         except (StepFailedError, CredentialsError, TransientError, ToolError) as error:
-            if taken or self.config.handoff.mode != "artifacts":
+            if taken or self.mode != "artifacts":
                 return error
             reason = f": {error.why}" if error.why else ""
             self.console.warn(f"{error.message}{reason}; no other job needs them, so this one goes on without")
@@ -127,7 +144,7 @@ class Exchange:
             self.outputs,
             job,
             by_content=local_store.copyable(by_content),
-            reader=CacheReader(trusted, trusted),
+            reader=CacheReader(trusted, trusted, reads_push_tokens=False),
             received=self.received,
             limit_mb=self.config.gitlab.max_artifact_mb,
             on_line=lines.line,
@@ -137,9 +154,14 @@ class Exchange:
 
     def _push(self, name: str, paths: Sequence[str], by_content: Sequence[str]) -> None:
         self.console.say(f"handing {len(paths)} paths over through cache {name}")
-        lines = LineLog(self.console, f"handing over through cache {name}")
-        cache = backend(name, self.config.caches[name], on_line=lines.line, on_idle=lines.idle)
-        cache.push([*paths, *local_store.copyable(by_content)])
+        view = PushView(self.console, name)
+        cache = configured_backend(name, self.config, notice=view.notice, on_line=view.line, on_idle=view.idle)
+        with view:
+            report = cache.push([*paths, *by_content], on_progress=view.progress)
+        if (failure := push_report.verdict(name, report)) is not None:
+            for line in push_report.failures(report):
+                self.console.foreign(line)
+            raise failure
         cache.wait_until_visible(paths, timeout=self.config.handoff.visible_timeout)
 
 
@@ -152,10 +174,10 @@ def exchange(config: Config, kind: PipelineClass, *, outputs: Path = HERE, conso
         outputs: the folder below which jobs leave artifacts; only that mode looks at it.
         console: where people read along.
     """
-    if config.handoff.mode != "artifacts":
-        yield Exchange(config, kind, console, outputs)
-        return
-    # Asked by name, so that it is known what need not be left for others.
-    known = with_machine_caches(config, console.warn)
-    with artifacts.received(outputs) as received:
-        yield Exchange(known, kind, console, outputs, received)
+    with contextlib.ExitStack() as stack:
+        received = None
+        if trust.handoff_mode(config, kind) == "artifacts":
+            # Asked by name, so that it is known what need not be left for others.
+            config = with_machine_caches(config, console.warn)
+            received = stack.enter_context(artifacts.received(outputs))
+        yield Exchange(config, kind, console, outputs, received, stack)

@@ -25,7 +25,7 @@ def find_unit_by_name(work: Work, stage: str, name: str) -> Unit:
         if name in unit.targets:
             return unit
     known = [job.removeprefix(f"{stage} ") for job in by_job]
-    raise UsageError(f"the plan has no {stage} {name!r}", hint=_hint(name, known, "nothing is to be built"))
+    raise UsageError(f"the plan has no {stage} {name!r}", hint=hint(name, known, "nothing is to be built"))
 
 
 def find_test(config: Config, name: str) -> TestConfig:
@@ -38,7 +38,7 @@ def find_test(config: Config, name: str) -> TestConfig:
         if test.name == name:
             return test
     known = [test.name for test in config.tests]
-    raise UsageError(f"the configuration has no test {name!r}", hint=_hint(name, known, "it has no [[tests]]"))
+    raise UsageError(f"the configuration has no test {name!r}", hint=hint(name, known, "it has no [[tests]]"))
 
 
 def find_failure(work: Work, attr: str) -> Failure:
@@ -51,10 +51,11 @@ def find_failure(work: Work, attr: str) -> Failure:
         if failure.attr == attr:
             return failure
     known = [failure.attr for failure in work.failures]
-    raise UsageError(f"{attr!r} did not fail to evaluate", hint=_hint(attr, known, "everything evaluated"))
+    raise UsageError(f"{attr!r} did not fail to evaluate", hint=hint(attr, known, "everything evaluated"))
 
 
-def _hint(name: str, known: Iterable[str], none: str) -> str:
+def hint(name: str, known: Iterable[str], none: str) -> str:
+    """What was perhaps meant by `name`, else what there is; `none` where there is nothing."""
     listed = list(known)
     close = difflib.get_close_matches(name, listed, n=3)
     if close:

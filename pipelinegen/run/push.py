@@ -7,15 +7,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelinegen.cache.read import backend
+from pipelinegen.cache.read import configured_backend
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.console import Console
-from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
+from pipelinegen.errors import PipelinegenError, UsageError
 from pipelinegen.run.exchange import HERE, exchange
 from pipelinegen.run.handoff import rooted
-from pipelinegen.run.heartbeat import LineLog, duration
+from pipelinegen.run.push_report import Course
+from pipelinegen.run.push_run import PushRun
+from pipelinegen.run.push_view import PushView
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
 _STORE_PATH = re.compile(r"/[^\s\x00-\x1f]*/[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+._?=-]+")
@@ -30,6 +32,7 @@ def run_push(
     console: Console,
     reports: Reports | None = None,
     outputs: Path = HERE,
+    touch: bool = False,
 ) -> StepResult:
     """Push the closures of `paths` to one of the configured caches and verify that it serves them.
 
@@ -41,35 +44,51 @@ def run_push(
         paths: output paths in the store; at least one.
         config, kind: the caches, and which of them are trusted.
         console: where people read along.
-        reports: files to write when it ends, also when it ends badly.
+        reports: files to write when it ends, also when it ends badly or is interrupted.
         outputs: where other jobs leave artifacts, if they do.
+        touch: fetch what was in the cache already, so that it does not collect it as unused.
 
     Returns:
-        How it ended; `counts` holds `present` and `pushed`. `StepResult.raise_if_failed` is the answer.
+        How it ended, with one item per path of the closures. `StepResult.raise_if_failed` is the answer.
 
     Raises:
         UsageError: no paths, something that is no store path, or a cache that is not configured.
         CredentialsError: the cache refused us, or a key is missing.
+        InterruptedRunError: a signal arrived; the reports say how far it was.
     """
     started = console.clock()
     wanted = check_store_paths(paths)
-    cache_config = _find_cache(cache_name, config)
-    with exchange(config, kind, outputs=outputs, console=console) as others, rooted(()) as roots:
+    cache_config = find_cache(cache_name, config)
+    if kind is PipelineClass.FORK:
+        raise UsageError(
+            f"nothing is pushed to cache {cache_name} from another project's merge request",
+            why="whoever may open one would write what others fetch",
+        )
+    run = PushRun(Course(cache_name, tuple(wanted)), console)
+    files = reports or Reports()
+    try:
         troubles: list[str] = []
-        missing = others.fetch(wanted, roots, on_trouble=troubles.append)
-        if missing:
-            result = _nowhere(cache_name, wanted, missing, troubles, console.clock() - started)
-        else:
-            result = _push(
-                cache_name,
-                cache_config,
-                wanted,
-                timeout=config.handoff.visible_timeout,
-                console=console,
-                started=started,
-            )
-    (reports or Reports()).write(result)
-    return result
+        with exchange(config, kind, outputs=outputs, console=console) as others, rooted(()) as roots:
+            missing = others.fetch(wanted, roots, on_trouble=troubles.append)
+            if not missing:
+                view = PushView(console, cache_name)
+                run.carry_out(
+                    configured_backend(cache_name, config, notice=view.notice, on_line=view.line, on_idle=view.idle),
+                    view,
+                    # Attic collects path by path, and its push asks for each of them anyway.
+                    ask_first=cache_config.backend != "attic",
+                    timeout=config.handoff.visible_timeout,
+                    touch=touch,
+                )
+    except PipelinegenError as error:
+        run.learn(stopped=error)
+        run.end(files, console.clock() - started)
+        raise
+    if missing:
+        result = _nowhere(cache_name, wanted, missing, troubles, console.clock() - started)
+        files.write(result)
+        return result
+    return run.end(files, console.clock() - started)
 
 
 def check_store_paths(paths: Iterable[str]) -> list[str]:
@@ -109,7 +128,12 @@ def _nowhere(cache_name: str, wanted: list[str], missing: list[str], troubles: l
     )
 
 
-def _find_cache(name: str, config: Config) -> CacheConfig:
+def find_cache(name: str, config: Config) -> CacheConfig:
+    """The cache of that name.
+
+    Raises:
+        UsageError: there is none; a close match is offered.
+    """
     if name in config.caches:
         return config.caches[name]
     close = difflib.get_close_matches(name, config.caches, n=1)
@@ -119,45 +143,3 @@ def _find_cache(name: str, config: Config) -> CacheConfig:
         why=f"configured: {known}",
         hint=f"did you mean {close[0]!r}?" if close else None,
     )
-
-
-def _push(
-    name: str, cache_config: CacheConfig, wanted: list[str], *, timeout: float, console: Console, started: float
-) -> StepResult:
-    lines = LineLog(console, f"pushing to cache {name}")
-    cache = backend(name, cache_config, on_line=lines.line, on_idle=lines.idle)
-    answers, trouble = cache.query(wanted)
-    if trouble is not None:
-        console.warn(f"cache {name} does not say what it has: {trouble}")
-    absent = [path for path in wanted if not answers[path]]
-    failure: StepFailedError | TransientError | CredentialsError | None = None
-    if absent:
-        console.say(f"pushing {len(absent)} of {len(wanted)} closures to cache {name}")
-        try:
-            cache.push(absent)
-            cache.wait_until_visible(wanted, timeout=timeout)
-        except (StepFailedError, TransientError) as error:
-            failure = error
-    seconds = console.clock() - started
-    status = Status.OK if failure is None else Status.FAILED
-    result = StepResult(
-        step="push",
-        what=name,
-        seconds=seconds,
-        items=tuple(
-            ItemResult(name=path, status=status, message=failure.message if failure else None)
-            if path in absent
-            else ItemResult(name=path, status=Status.PRESENT)
-            for path in wanted
-        ),
-        counts={"present": len(wanted) - len(absent), "pushed": len(absent) if failure is None else 0},
-        message=failure.message if failure else None,
-        why="\n".join(part for part in (failure.why, failure.where) if part) or None if failure else None,
-        hint=failure.hint if failure else None,
-        transient=isinstance(failure, TransientError),
-    )
-    console.say(
-        f"cache {name}: {result.counts['present']} already there, {result.counts['pushed']} pushed "
-        f"({duration(seconds)})"
-    )
-    return result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
-from pipelinegen import nix, process
+from pipelinegen import durations, nix, process
 from pipelinegen.config import TestConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.errors import TransientError
@@ -15,17 +15,18 @@ from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
 LOG_LINES = 25
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
-
-def seconds_of(text: str) -> float:
-    """Seconds of a duration such as `1h 30m` or `45 minutes` (`config.Duration`)."""
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-
-
-def run_command(test: TestConfig, *, repository: Path, console: Console, reports: Reports | None = None) -> StepResult:
+def run_command(
+    test: TestConfig,
+    *,
+    repository: Path,
+    console: Console,
+    reports: Reports | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> StepResult:
     """Run an integration command by `sh -euc` in `repository`, its output shown as it comes.
+
+    `environment` has variables that it gets besides ours, such as those of `cache.access.Access`.
 
     A command that takes longer than `test.timeout` has failed; so has one that ends with another code than 0.
 
@@ -39,9 +40,10 @@ def run_command(test: TestConfig, *, repository: Path, console: Console, reports
         ended = process.run(
             ["sh", "-euc", test.command],
             cwd=repository,
+            env=process.environment(extra=environment),
             allowed="any",
             merge_output=True,
-            timeout=seconds_of(test.timeout),
+            timeout=durations.seconds(test.timeout),
             on_line=lines.line,
             on_idle=lines.idle,
         )
@@ -53,15 +55,24 @@ def run_command(test: TestConfig, *, repository: Path, console: Console, reports
     return _finish(test.name, why, lines, started=started, again=again, reports=reports)
 
 
-def flake_check(reference: str, *, repository: Path, console: Console, reports: Reports | None = None) -> StepResult:
+def flake_check(
+    reference: str,
+    *,
+    repository: Path,
+    console: Console,
+    reports: Reports | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> StepResult:
     """`nix flake check --no-build`: whether every output evaluates to what its place promises.
+
+    `environment` is as for `run_command`.
 
     Raises:
         ToolError: there is no Nix, or a report cannot be written.
     """
     lines = _Lines(console, f"checking {reference}")
     started = console.clock()
-    code = nix.flake_check(reference, cwd=repository, on_line=lines.line, on_idle=lines.idle)
+    code = nix.flake_check(reference, cwd=repository, on_line=lines.line, on_idle=lines.idle, extra=environment)
     again = process.quote(["nix", "flake", "check", "--no-build", reference])
     why = None if code == 0 else lines.last_error() or f"nix ended with {code}"
     return _finish("flake check", why, lines, started=started, again=again, reports=reports)

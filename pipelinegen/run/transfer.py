@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelinegen import local_store, nix
+from pipelinegen import local_store, remote_store
 from pipelinegen.config import HostConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
@@ -59,7 +59,7 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console) ->
     console.say(f"copying {len(missing)} paths to {target.address}")
     lines = LineLog(console, f"copying to {target.address}")
     try:
-        nix.copy(
+        remote_store.copy(
             [system],
             to=target.store_url,
             # As nixos-rebuild does: what was built here is unsigned. A host heeds it only from trusted users.

@@ -137,3 +137,18 @@ def test_a_change_of_the_settings_is_never_irrelevant(repository: Path, gitlab: 
 def test_a_server_older_than_the_settings_say_is_a_warning(repository: Path) -> None:
     _, ran = plan(repository, push(repository, CI_SERVER_VERSION="16.2.1-ee"))
     assert "the server is GitLab 16.2.1-ee" in ran.stderr
+
+
+def test_a_schedule_keeps_a_cache_warm_and_a_push_does_not(repository: Path, tmp_path: Path) -> None:
+    cache = f'[caches.fleet]\nurl = "file://{tmp_path}/cache"\nwriters = "protected"\npublish = true\n'
+    text = (repository / "pipelinegen.toml").read_text("utf-8")
+    warm = 'warm = ["nixosConfigurations.web?"]\n'
+    commit(repository, {"pipelinegen.toml": f"{text}\n{cache}{warm}"}, "a cache that is kept warm")
+
+    def kept(source: str) -> set[str]:
+        found, _ = plan(repository, push(repository, CI_PIPELINE_SOURCE=source))
+        reasons = {one["attr"]: one["decisions"].get("push", {"reasons": []})["reasons"] for one in found["outputs"]}
+        return {attr for attr, some in reasons.items() if "scheduled: keeps it" in " ".join(some)}
+
+    assert kept("push") == set()
+    assert kept("schedule") == {"nixosConfigurations.web1", "nixosConfigurations.web2"}

@@ -23,6 +23,7 @@ BASE = {
     "config_file",
     "config_words",
     "console",
+    "durations",
     "errors",
     "files",
     "history",
@@ -31,8 +32,14 @@ BASE = {
     "job_names",
     "local_store",
     "machine",
+    "nar",
     "nix",
+    "nix_daemon",
+    "path_info",
+    "private_files",
     "process",
+    "remote_store",
+    "progress",
     "secret_files",
     "values",
 }
@@ -63,7 +70,17 @@ PURE = [
     *sorted(
         path.relative_to(PACKAGE).as_posix() for folder in PURE_FOLDERS for path in (PACKAGE / folder).rglob("*.py")
     ),
-    *("attrpath.py", "history.py", "changes/compare.py", "changes/model.py", "cache/model.py", "cache/trust.py"),
+    *(
+        "attrpath.py",
+        "durations.py",
+        "history.py",
+        "changes/compare.py",
+        "changes/model.py",
+        "cache/model.py",
+        "cache/netrc.py",
+        "cache/substituters.py",
+        "cache/trust.py",
+    ),
     *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/names.py"),
 ]
 

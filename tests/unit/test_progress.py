@@ -48,6 +48,18 @@ def test_what_ends_soon_shows_nothing() -> None:
     assert shown(terminal=False, steps=[(0.1, 1), (29.0, 40)]) == ""
 
 
+def test_more_can_be_told_and_the_line_makes_room_for_others() -> None:
+    screen = Screen(terminal=True)
+    now = 2.0
+    with Progress(Console(screen, clock=lambda: now), "pushing", "paths") as progress:
+        now = 4.0
+        progress(3, 40, "85 MiB")
+        progress.clear()
+        screen.write("a line\n")
+        progress.clear()
+    assert screen.getvalue() == "\r\x1b[Kpushing: 3 of 40 paths, 85 MiB, 2 s\r\x1b[Ka line\n"
+
+
 def test_a_job_log_is_no_terminal_and_quiet_is_quiet() -> None:
     assert "\r" not in shown(terminal=True, sections=True, steps=[(31.0, 1)])
     assert shown(terminal=True, quiet=True, steps=[(31.0, 1)]) == ""

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen import nix, process
+from pipelinegen import process, remote_store
+from pipelinegen.cache.access import access
 from pipelinegen.cache.model import Answers
 from pipelinegen.cache.nix_store import NixStoreCache
-from pipelinegen.cache.read import CacheReader, substitution
+from pipelinegen.cache.read import CacheReader
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig, WriterClass
@@ -239,9 +240,9 @@ def test_a_push_that_a_server_refuses_for_good_is_not_worth_a_retry(
 def test_a_server_that_hangs_has_half_a_minute_to_answer(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = nix._ASK_AFRESH.index("stalled-download-timeout") + 1
-    assert nix._ASK_AFRESH[at] == "30"
-    monkeypatch.setattr(nix, "_ASK_AFRESH", (*nix._ASK_AFRESH[:at], "1", *nix._ASK_AFRESH[at + 1 :]))
+    at = remote_store._SOON.index("stalled-download-timeout") + 1
+    assert remote_store._SOON[at] == "30"
+    monkeypatch.setattr(remote_store, "_SOON", (*remote_store._SOON[:at], "1", *remote_store._SOON[at + 1 :]))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hangs = f"http://127.0.0.1:{silent.getsockname()[1]}"
         before = time.monotonic()
@@ -278,10 +279,10 @@ def test_jobs_fetch_from_exactly_the_caches_that_they_trust(paths: Paths, tmp_pa
             "open": CacheConfig(url="file:///open", writers=WriterClass.UNPROTECTED),
         }
     )
-    protected = substitution(config, PipelineClass.PROTECTED)
-    assert protected is not None
-    assert protected.substituters == ("file:///main",)
-    assert protected.public_keys == (key.public,)
-    open_ = substitution(config, PipelineClass.UNPROTECTED)
-    assert open_ is not None
-    assert set(open_.substituters) == {"file:///main", "file:///open?trusted=true"}
+    with access(config, PipelineClass.PROTECTED, near=tmp_path, say=print) as way:
+        assert way.substitution is not None
+        assert way.substitution.substituters == ("file:///main",)
+        assert way.substitution.public_keys == (key.public,)
+    with access(config, PipelineClass.UNPROTECTED, near=tmp_path, say=print) as way:
+        assert way.substitution is not None
+        assert set(way.substitution.substituters) == {"file:///main", "file:///open?trusted=true"}

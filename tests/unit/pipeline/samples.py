@@ -139,6 +139,13 @@ def sound_pipeline() -> Pipeline:
                 cache=(Cache(key="git", paths=(".cache",), policy="pull"),),
             ),
             job("gate", stage="test", needs=(Need(job="build packages.x86_64-linux.hello"),)),
+            job(
+                "push packages.x86_64-linux.hello",
+                stage="push",
+                needs=(Need(job="gate"),),
+                environment=Environment(name="publish", action="access"),
+                artifacts=Artifacts(paths=("push.json",), reports=Reports(metrics=("metrics.txt",))),
+            ),
             job("approve web1", stage="deploy", needs=(Need(job="gate"),), when="manual", allow_failure=True),
             job(
                 "deploy web1",
@@ -184,7 +191,8 @@ ARTIFACTS = st.builds(
     Artifacts,
     name=MAYBE,
     paths=TEXTS,
-    reports=st.none() | st.builds(Reports, junit=TEXTS, dotenv=TEXTS, annotations=MAYBE),
+    reports=st.none()
+    | st.builds(Reports, junit=TEXTS, dotenv=TEXTS, annotations=MAYBE, metrics=st.sampled_from(((), ("m.txt",)))),
     when=MAYBE,
     expire_in=MAYBE,
     access=MAYBE,

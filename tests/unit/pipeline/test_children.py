@@ -146,11 +146,20 @@ def test_collectors_count() -> None:
 
 def test_deployments_count_apart() -> None:
     plan, more = fleet(5)
-    made = make(plan, config(more, max_deployments=2))
+    made = make(plan, config(more, max_deployments=2, publish_environment=""))
     deployments = [sum(job.environment is not None for job in part.pipeline.jobs) for part in made.parts]
     assert sum(deployments) == 5
     assert max(deployments) == 2
     assert len(deployments) == 3
+
+
+def test_pushes_count_as_deployments_where_they_have_an_environment() -> None:
+    plan, more = fleet(5)
+    made = make(plan, config(more, max_deployments=4))
+    counts = [sum(job.environment is not None for job in part.pipeline.jobs) for part in made.parts]
+    assert sum(counts) == 10
+    assert max(counts) == 4
+    assert len(counts) == 3
 
 
 def test_a_file_that_would_take_too_much_memory_is_divided() -> None:

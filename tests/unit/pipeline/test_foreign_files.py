@@ -26,7 +26,7 @@ b:
   environment: prod
   retry: 1
   cache: {key: k, paths: [x]}
-  artifacts: {reports: {junit: a.xml, dotenv: [b.env]}}
+  artifacts: {reports: {junit: a.xml, dotenv: [b.env], metrics: m.txt}}
 """
 
 
@@ -38,7 +38,7 @@ def test_short_forms_mean_what_gitlab_takes_them_for() -> None:
     assert second.retry == Retry(max=1)
     assert second.cache == (Cache(key="k", paths=("x",)),)
     assert second.artifacts is not None
-    assert second.artifacts.reports == Reports(junit=("a.xml",), dotenv=("b.env",))
+    assert second.artifacts.reports == Reports(junit=("a.xml",), dotenv=("b.env",), metrics=("m.txt",))
 
 
 def test_a_file_without_workflow_has_no_rules() -> None:

@@ -26,9 +26,12 @@ from pipelinegen.pipeline.model import (
     Retry,
     Rule,
     Trigger,
+    Variable,
 )
 from pipelinegen.pipeline.needs_tree import fan_in
+from pipelinegen.pipeline.secret_names import Secrets
 from pipelinegen.pipeline.verify import CHECKS, Severity, require_valid, verify
+from pipelinegen.plan.model import Stage
 from tests.unit.pipeline.samples import (
     STAGES,
     bridge,
@@ -62,6 +65,12 @@ class Case(NamedTuple):
 STOP = job(
     "stop", stage="deploy", environment=Environment(name="other", action="stop"), when="manual", allow_failure=True
 )
+
+KNOWN: dict[str, Any] = {
+    "secret_names": Secrets(
+        of_stage={Stage.PUSH: ("PUSH_TOKEN", "/run/keys/cache"), Stage.DEPLOY: ("SSH_KEY",)}, others=("READ_TOKEN",)
+    )
+}
 
 CASES = (
     Case("L01", only(), "no job starts", None),
@@ -109,7 +118,7 @@ CASES = (
     Case("L09", pipeline(x(resource_group="a:b")), "resource group 'a:b'"),
     Case("L09", pipeline(x(resource_group="/a")), "resource group '/a'"),
     Case("L10", pipeline(deploy(environment=Environment(name="x", deployment_tier="prod"))), "'prod'"),
-    Case("L10", pipeline(x(environment=Environment(name="x", action="begin"))), "'begin'"),
+    Case("L10", pipeline(x(stage="push", environment=Environment(name="x", action="begin"))), "'begin'"),
     Case("L10", pipeline(x(when="sometimes")), "'sometimes'"),
     Case("L10", pipeline(x(when="never")), "'never'"),
     Case("L10", pipeline(x(artifacts=Artifacts(when="never"))), "`artifacts:when`"),
@@ -205,6 +214,42 @@ CASES = (
     Case("D01", pipeline(deploy(when="manual", allow_failure=False)), "is manual", also="R3"),
     Case("D01", pipeline(deploy(allow_failure=True)), "allowed to fail"),
     Case("D01", pipeline(deploy(allow_failure=ExitCodes(exit_codes=(10,)))), "allowed to fail"),
+    Case("S01", pipeline(x(environment=Environment(name="publish", action="access"))), "'publish', with its secrets"),
+    Case("S01", pipeline(x(environment=Environment(name="p", action="prepare"), stage="test")), "builds or tests"),
+    Case("S01", pipeline(deploy(stage="test")), "environment 'x'"),
+    Case("S02", pipeline(x(script=("push --token $PUSH_TOKEN",))), "'PUSH_TOKEN' in `script`", options=KNOWN),
+    Case("S02", pipeline(x(script=("a", "printenv PUSH_TOKEN"))), "'PUSH_TOKEN' in `script`", options=KNOWN),
+    Case("S02", pipeline(x(script=('a "${SSH_KEY}"',))), "'SSH_KEY' in `script`", options=KNOWN),
+    Case("S02", pipeline(x(script=("cat /run/keys/cache",))), "'/run/keys/cache' in", options=KNOWN),
+    Case("S02", pipeline(x(script=("cat '/run/keys/cache'",), stage="test")), "'/run/keys/cache'", options=KNOWN),
+    Case("S02", pipeline(x(before_script=("set -- $SSH_KEY",))), "'SSH_KEY' in `before_script`", options=KNOWN),
+    Case("S02", pipeline(x(image="registry/$PUSH_TOKEN/ci")), "in `image`", options=KNOWN),
+    Case("S02", pipeline(x(image=Image(name="registry/$PUSH_TOKEN/ci"))), "in `image`", options=KNOWN),
+    Case("S02", pipeline(x(artifacts=Artifacts(paths=("/run/keys/cache",)))), "in `artifacts`", options=KNOWN),
+    Case("S02", pipeline(x(cache=(Cache(key="$SSH_KEY"),))), "in `cache`", options=KNOWN),
+    Case("S02", pipeline(x(cache=(Cache(key="k", paths=("/run/keys/cache",)),))), "in `cache`", options=KNOWN),
+    Case("S02", pipeline(x(stage="push", script=("a $SSH_KEY",))), "'SSH_KEY' in `script`", options=KNOWN),
+    Case("S02", pipeline(deploy(script=("a $PUSH_TOKEN",))), "'PUSH_TOKEN' in `script`", options=KNOWN),
+    Case("S02", pipeline(deploy(environment=Environment(name="$PUSH_TOKEN"))), "in `environment`", options=KNOWN),
+    Case(
+        "S02",
+        pipeline(deploy(environment=Environment(name="x", url="https://a/$PUSH_TOKEN"))),
+        "in `environment`",
+        options=KNOWN,
+    ),
+    Case(
+        "S02",
+        pipeline(x(before_script=()), default=Default(before_script=("use $PUSH_TOKEN",))),
+        "'PUSH_TOKEN' in `before_script`",
+        "summary",
+        KNOWN,
+    ),
+    Case("S02", pipeline(x(variables={"A": "$PUSH_TOKEN"})), "in `variables`", options=KNOWN, also="S03"),
+    Case("S03", pipeline(x(variables={"A": "$READ_TOKEN"})), "the secret 'READ_TOKEN'", options=KNOWN),
+    Case("S03", pipeline(x(variables={"READ_TOKEN": "x"})), "the secret 'READ_TOKEN'", options=KNOWN),
+    Case("S03", pipeline(x(stage="push", variables={"A": "$PUSH_TOKEN"})), "'PUSH_TOKEN'", options=KNOWN),
+    Case("S03", pipeline(deploy(variables={"A": Variable(value="$SSH_KEY")})), "'SSH_KEY'", options=KNOWN),
+    Case("S03", pipeline(variables={"A": "/run/keys/cache"}), "'/run/keys/cache'", None, KNOWN),
     Case("W01", pipeline(job("test 1/3")), "group", "test 1/3"),
     Case("W01", pipeline(job("test 1:3")), "group", "test 1:3"),
     Case("W01", pipeline(job("build python 3 12")), "group", "build python 3 12"),
@@ -220,6 +265,7 @@ CASES = (
     Case("W06", pipeline(), "700000 of 4500", None, {"yaml_bytes": 3_700_000}, Limits(max_memory=10**9)),
     Case("W06", pipeline(), "estimated", None, {"yaml_bytes": 700_000}),
     Case("W07", pipeline(deploy(needs=needs("summary", optional=True))), "optional"),
+    Case("W08", pipeline(), "builds have '/run/key', too", None, {"secret_names": Secrets(shared=("/run/key",))}),
 )
 
 
@@ -237,7 +283,7 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
 def test_rules_are_looked_at_in_order_and_once() -> None:
     listed = [check.name for check in CHECKS]
     assert len(set(listed)) == len(listed)
-    for letter in "LRDW":
+    for letter in "LRDSW":
         ours = [name for name in listed if name.startswith(letter)]
         assert ours == sorted(ours)
 
@@ -269,6 +315,9 @@ SOUND = {
     "delayed": pipeline(x(when="delayed", start_in="30 minutes")),
     "approval": pipeline(manual(), deploy(needs=needs("approve"))),
     "trigger job": pipeline(bridge(trigger=trigger(strategy="mirror", forward=Forward(pipeline_variables=True)))),
+    "environment that a push has access to": pipeline(
+        x(stage="push", environment=Environment(name="publish", action="access"))
+    ),
     "cache from a variable": pipeline(x(cache=(Cache(key="a.b", policy="$POLICY"),))),
 }
 
@@ -276,6 +325,26 @@ SOUND = {
 @pytest.mark.parametrize("allowed", SOUND.values(), ids=SOUND.keys())
 def test_what_gitlab_allows_is_no_finding(allowed: Pipeline) -> None:
     assert verify(allowed, Limits(), NEWEST) == ()
+
+
+HARMLESS = {
+    "secrets in their own stage": pipeline(
+        x(stage="push", script=("a $PUSH_TOKEN /run/keys/cache",)), deploy("y", script=("ssh -i $SSH_KEY",))
+    ),
+    "what builds read with": pipeline(x(script=("a $READ_TOKEN",))),
+    "longer words": pipeline(x(script=("$PUSH_TOKENS $MY_PUSH_TOKEN xSSH_KEY", "/run/keys/cache2"))),
+    "names of jobs": pipeline(job("build $SSH_KEY"), x(needs=needs("build $SSH_KEY"))),
+    "setup lines that only a deployment runs": Pipeline(
+        stages=STAGES,
+        default=Default(before_script=("ssh-add $SSH_KEY",)),
+        jobs=(job("summary", before_script=()), deploy()),
+    ),
+}
+
+
+@pytest.mark.parametrize("allowed", HARMLESS.values(), ids=HARMLESS.keys())
+def test_a_secret_where_it_belongs_is_no_finding(allowed: Pipeline) -> None:
+    assert verify(allowed, Limits(), NEWEST, **KNOWN) == ()
 
 
 def test_a_file_that_people_include_may_have_rules() -> None:

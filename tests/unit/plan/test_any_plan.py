@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +26,12 @@ NAMES = st.text(min_size=1, max_size=30)
 
 CACHES = {
     "main": {"url": "https://cache.example.org/main", "writers": "protected"},
-    "public": {"url": "https://cache.example.org/public", "writers": "protected", "publish": True},
+    "public": {
+        "url": "https://cache.example.org/public",
+        "writers": "protected",
+        "publish": True,
+        "warm": ["packages.**"],
+    },
 }
 
 
@@ -57,6 +63,7 @@ def pushes(draw: st.DrawFn) -> tuple[Fleet, configuration.Config, dict[str, Any]
             },
             "flake_check": draw(st.booleans()),
             "tests": [{"name": "smoke", "command": "true"}] if draw(st.booleans()) else [],
+            "gitlab": {"max_deployments": draw(st.sampled_from([2, 4, 500]))},
         }
     )
     paths = [path for drv in made for path in drv.outputs.values() if path]
@@ -64,6 +71,8 @@ def pushes(draw: st.DrawFn) -> tuple[Fleet, configuration.Config, dict[str, Any]
     push = {
         "branch": draw(st.sampled_from(["main", "feature", None])),
         "merge_request": draw(st.booleans()),
+        "fork": draw(st.booleans()),
+        "scheduled": draw(st.booleans()),
         "held": held,
     }
     return fleet, config, push
@@ -89,7 +98,12 @@ def test_any_push_gives_a_sound_pipeline_with_the_jobs_of_the_plan(
     for task in planned.tasks:
         if task.action in {Action.PUSH, Action.DEPLOY}:
             assert not push["merge_request"]
+            assert not push["fork"]
             assert push["branch"] == "main"
+    counts = Counter(task.action for task in planned.tasks)
+    room = config.gitlab.max_deployments - counts[Action.DEPLOY]
+    kinds = len({task.touch for task in planned.tasks if task.action is Action.PUSH})
+    assert counts[Action.PUSH] <= max(room if room > 0 else config.gitlab.max_deployments, kinds)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

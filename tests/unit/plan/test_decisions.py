@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelinegen import config_file as configuration
-from pipelinegen.cache.read import substitution
+from pipelinegen.cache.access import trusted_sources
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.errors import ConfigError, CredentialsError
 from pipelinegen.inventory.model import Kind
@@ -131,12 +131,13 @@ def test_credentials_that_only_protected_pipelines_have_cost_others_no_job(monke
     config = configuration.parse(
         {"caches": caches, "handoff": {"mode": "cache", "protected": "main", "unprotected": "open"}}
     )
-    found = substitution(config, PipelineClass.UNPROTECTED)
-    assert found is not None
-    assert found.substituters[0] == CACHES["open"]["url"] + "?trusted=true"
-    assert CACHES["main"]["url"] not in found.substituters
+    said: list[str] = []
+    found = trusted_sources(config, PipelineClass.UNPROTECTED, say=said.append)
+    assert found[0].url == CACHES["open"]["url"] + "?trusted=true"
+    assert "main" not in [source.name for source in found]
+    assert any("cache main is not fetched from" in line for line in said)
     with pytest.raises(CredentialsError):
-        substitution(config, PipelineClass.PROTECTED)
+        trusted_sources(config, PipelineClass.PROTECTED, say=said.append)
 
 
 def test_a_derivation_that_asks_for_years_does_not_cost_the_pipeline() -> None:
@@ -392,7 +393,7 @@ def test_a_related_gate_is_shut_when_a_named_check_cannot_run() -> None:
 def test_a_class_without_a_handoff_cache_is_told() -> None:
     settings = {"caches": CACHES, "handoff": {"mode": "cache", "protected": "main"}}
     notes = plan(fleet(), settings, branch="feature", merge_request=True).plan.notes
-    assert any("handoff.unprotected" in note for note in notes)
+    assert any("handoff.unprotected" in note and "as artifacts" in note for note in notes)
     assert not any("handoff" in note for note in plan(fleet(), settings).plan.notes)
 
 

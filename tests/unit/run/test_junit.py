@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelinegen.errors import StepFailedError, TransientError
+from pipelinegen.errors import CredentialsError, StepFailedError, TransientError
 from pipelinegen.run import junit
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
@@ -68,15 +68,37 @@ def test_test_cases_are_named_so_that_two_pipelines_can_be_compared(tmp_path: Pa
     assert {(suite.attrib["name"], suite[0].attrib["name"]) for suite in suites} == {("build hello", "hello-1.0")}
 
 
+def test_a_closure_has_cases_for_what_was_asked_for_and_for_what_is_not_there(tmp_path: Path) -> None:
+    status = {
+        "root": Status.OK,
+        "lib": Status.OK,
+        "old": Status.PRESENT,
+        "bad": Status.FAILED,
+        "late": Status.NOT_TRIED,
+    }
+    items = tuple(ItemResult(name=name, status=status[name], asked=name == "root") for name in status)
+    Reports(junit=tmp_path / "junit.xml").write(result(items=items))
+    suite = parse((tmp_path / "junit.xml").read_bytes())[0]
+    assert [case.attrib["name"] for case in suite] == ["root", "bad", "late"]
+    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("1", "1")
+
+
 def test_a_result_without_reports_writes_nothing(tmp_path: Path) -> None:
     Reports().write(result())
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("transient", "kind", "code"), [(False, StepFailedError, 1), (True, TransientError, 75)])
-def test_a_failed_result_raises_with_its_exit_code(transient: bool, kind: type[Exception], code: int) -> None:
+@pytest.mark.parametrize(
+    ("fields", "kind", "code"),
+    [
+        pytest.param({}, StepFailedError, 1, id="for good"),
+        pytest.param({"transient": True}, TransientError, 75, id="worth another try"),
+        pytest.param({"credentials": True}, CredentialsError, 4, id="refused"),
+    ],
+)
+def test_a_failed_result_raises_with_its_exit_code(fields: dict[str, bool], kind: type[Exception], code: int) -> None:
     with pytest.raises(kind, match="it failed") as raised:
-        result(message="it failed", transient=transient).raise_if_failed()
+        result(message="it failed", **fields).raise_if_failed()
     assert getattr(raised.value, "exit_code", None) == code
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelinegen import durations
 from pipelinegen.config_words import DURATION
-from pipelinegen.pipeline import durations
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -1,0 +1,97 @@
+"""Whether a cache serves what it took, as a machine that fetches from it sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelinegen import remote_store
+from pipelinegen.cache.model import Outcome, PathReport
+from pipelinegen.errors import CommandError
+from pipelinegen.path_info import PathInfo
+
+SENT = frozenset({Outcome.PUSHED, Outcome.DEDUPLICATED})
+
+PATIENCE = (0.0, 0.5, 2.0, 5.0)
+"""Seconds before each look: what stands before a server may deny for a moment what it was just given."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """The cache as Nix reads it.
+
+    Attributes:
+        url: store URL.
+        public_key: keys whose signatures count; null where none is known, and none is looked for.
+        options: Nix's options with the credentials.
+    """
+
+    url: str
+    public_key: str | None
+    options: tuple[str, ...] = ()
+
+    def unserved(self, paths: Sequence[str], sample: Sequence[str]) -> dict[str, str]:
+        """Which of `paths` cannot be had, and which of `sample` are not what they were: path → why, a sentence."""
+        why: dict[str, str] = {}
+        left = list(paths)
+        for seconds in PATIENCE:
+            if not left:
+                break
+            time.sleep(seconds)
+            left = self._absent(left, why)
+        failed = {path: why.get(path, "the server took it and does not serve it") for path in left}
+        for path in sample:
+            if path not in failed and (trouble := self._damage(path)) is not None:
+                failed[path] = trouble
+        return failed
+
+    def _absent(self, paths: Sequence[str], why: dict[str, str]) -> list[str]:
+        with _memory() as memory:
+            try:
+                found = remote_store.infos(paths, store=self.url, options=self.options, memory=memory)
+                there = [path for path in paths if found.get(path) is not None]
+                signed = self._signed(there, memory)
+            except CommandError as error:
+                sentence = f"the server took it, and whether it serves it is not known: {remote_store.sentence(error)}"
+                why.update(dict.fromkeys(paths, sentence))
+                return list(paths)
+        why.update(dict.fromkeys(set(there) - signed, "what the server says of it is not signed by its key"))
+        return [path for path in paths if path not in signed]
+
+    def _signed(self, paths: Sequence[str], memory: Path) -> set[str]:
+        if self.public_key is None or not paths:
+            return set(paths)
+        keys = self.public_key.split()
+        return remote_store.trusted(paths, store=self.url, public_keys=keys, options=self.options, memory=memory)
+
+    def _damage(self, path: str) -> str | None:
+        keys = self.public_key.split() if self.public_key else None
+        said = remote_store.damage([path], store=self.url, public_keys=keys, options=self.options)
+        return None if said is None else f"what the server serves of it is damaged or incomplete: {said}"
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[Path]:
+    """A folder for what Nix remembers of the cache: only within one look."""
+    with tempfile.TemporaryDirectory(prefix="pipelinegen-narinfo-") as folder:
+        yield Path(folder)
+
+
+def sample_of(
+    roots: Sequence[str], infos: Sequence[PathInfo], reports: Mapping[str, PathReport], budget: int
+) -> list[str]:
+    """The roots to fetch again: the smallest first, `budget` bytes together, and always one where there is any."""
+    sizes = {info.path: info.nar_size for info in infos}
+    there = {Outcome.PRESENT, *SENT}
+    wanted = sorted((path for path in roots if reports[path].outcome in there), key=lambda path: (sizes[path], path))
+    chosen: list[str] = []
+    for path in wanted:
+        budget -= sizes[path]
+        if chosen and budget < 0:
+            break
+        chosen.append(path)
+    return chosen

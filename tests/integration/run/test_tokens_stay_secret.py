@@ -1,0 +1,180 @@
+"""A job that builds, hands over, fetches and pushes through an Attic server, with all its tokens: nothing shows them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipelinegen.plan.model import Realise, Stage, Unit, Work
+from pipelinegen.run.handoff import write_handoff
+from tests.attic_server import AtticServer, attic_server
+from tests.integration.run.conftest import NIX_CONFIG, Store
+
+pytestmark = pytest.mark.nix
+
+CONFIG = """\
+handoff = {{ mode = "cache", protected = "ci", visible_timeout = 10 }}
+
+[caches.ci]
+url = "{url}ci"
+backend = "attic"
+writers = "protected"
+public_key = "{ci}"
+token_env = "CI_READ"
+push_token_env = "CI_PUSH"
+
+[caches.public]
+url = "{url}public"
+backend = "attic"
+writers = "protected"
+publish = true
+priority = 30
+public_key = "{public}"
+token_file = "tokens/public-read"
+push_token_env = "PUBLIC_PUSH"
+
+[[tests]]
+name = "smoke"
+command = "nix-store --realise $WANTED > realised"
+"""
+
+
+class ProcessList:
+    """Whatever anybody on this machine could see of command lines meanwhile."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> ProcessList:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.005):
+            for name in os.listdir("/proc"):
+                if name.isdigit():
+                    try:
+                        self.seen.add(Path("/proc", name, "cmdline").read_bytes())
+                    except OSError:
+                        continue
+
+
+@dataclass
+class Scene:
+    """A repository, a server, and jobs as GitLab runs them: each a process of its own, on an empty store."""
+
+    store: Store
+    server: AtticServer
+    folder: Path
+    tokens: dict[str, str]
+    environment: dict[str, str]
+    output: list[bytes] = field(default_factory=list)
+
+    def run(self, *words: str, fresh: bool = True) -> str:
+        if fresh:
+            self.store.empty()
+        argv = [sys.executable, "-m", "pipelinegen", "--verbose", "-C", str(self.folder), "run", *words]
+        ended = subprocess.run(
+            argv, env={**os.environ, **self.environment}, cwd=Path.cwd(), capture_output=True, check=False
+        )
+        self.output.append(ended.stdout + ended.stderr)
+        said = (ended.stdout + ended.stderr).decode()
+        assert ended.returncode == 0, said
+        return said
+
+    def sent(self) -> set[str]:
+        """The names of the tokens that the server was given so far."""
+        names = set()
+        for request in self.server.requests:
+            scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+            secret = base64.b64decode(rest).decode().partition(":")[2] if scheme.lower() == "basic" else rest
+            names |= {name for name, token in self.tokens.items() if token == secret}
+        return names
+
+
+@pytest.fixture
+def scene(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    folder, scratch = tmp_path / "project", tmp_path / "scratch"
+    (folder / "tokens").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    scratch.mkdir()
+    with attic_server(tmp_path / "attic") as server:
+        store_dir = str(store.root / "store")
+        keys = {name: server.create_cache(name, store_dir=store_dir) for name in ("ci", "public")}
+        tokens = {
+            "CI_READ": server.token({"ci": "r"}),
+            "CI_PUSH": server.token({"ci": "r w"}),
+            "PUBLIC_READ": server.token({"ci": "r", "public": "r"}),
+            "PUBLIC_PUSH": server.token({"public": "r w"}),
+        }
+        assert len(set(tokens.values())) == len(tokens)
+        # The settings of the machine must not decide what commands fetch from.
+        monkeypatch.setenv("NIX_CONFIG", NIX_CONFIG.replace("substituters =\n", ""))
+        for name in ("NIX_USER_CONF_FILES", "CI"):
+            monkeypatch.delenv(name, raising=False)
+        (folder / "pipelinegen.toml").write_text(CONFIG.format(url=server.url, **keys))
+        # The file is what it is in a job: beside the repository's files, and nowhere else.
+        (folder / "tokens" / "public-read").write_text(tokens["PUBLIC_READ"] + "\n")
+        environment = {name: token for name, token in tokens.items() if name != "PUBLIC_READ"}
+        yield Scene(store, server, folder, tokens, {**environment, "TMPDIR": str(scratch)})
+    assert not server.troubles
+
+
+def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_path: Path) -> None:
+    drvs = scene.store.instantiate("lib", "app")
+    lib, app = (scene.store.output(drvs[name]) for name in ("lib", "app"))
+    units = (
+        Unit(job="build lib", stage=Stage.BUILD, targets=("lib",), builds=(Realise(drv_path=drvs["lib"], outputs=("out",)),)),
+        Unit(job="build app", stage=Stage.BUILD, targets=("app",), builds=(Realise(drv_path=drvs["app"], outputs=("out",)),), fetch=(lib,)),
+    )  # fmt: skip
+    write_handoff(scene.folder / ".pipelinegen", Work(flake=".", units=units), tuple(drvs.values()))
+    ours = ("--class", "protected")
+    with ProcessList() as processes:
+        scene.run("build", *ours, "--junit", "junit-lib.xml", "--report", "lib.json", "lib")
+        said = scene.run("build", *ours, "--junit", "junit-app.xml", "--report", "app.json", "app")
+        assert "fetching 1 of 1 paths" in said
+        assert "build app: 1 built" in said, "the second job has what the first one made from the cache"
+        scene.environment["WANTED"] = app
+        scene.run("test", *ours, "--command", "smoke", "--report", "smoke.json")
+        assert (scene.folder / "realised").read_text().strip() == app, "a command of others fetches, too"
+        built_with = scene.sent()
+        scene.run("push", *ours, "--to", "public", "--report", "push.json", "--junit", "push.xml", lib, app)
+    assert scene.server.objects("public") == {lib, app}
+
+    assert "CI_PUSH" in built_with
+    assert "PUBLIC_PUSH" not in built_with, "a job that builds has no use for what publishing takes"
+    assert "PUBLIC_PUSH" in scene.sent()
+    assert "PUBLIC_READ" in built_with, "of two tokens for one host the one that may pull from both caches"
+
+    assert any(b"nix-store" in line and b"netrc" in line for line in processes.seen), "the list was looked at"
+    secrets = [token.encode() for token in scene.tokens.values()]
+    holders = [line for line in processes.seen if any(secret in line for secret in secrets)]
+    assert not holders
+    shown = b"".join(scene.output)
+    assert b"nix-store" in shown, "commands are shown"
+    assert not [name for name, token in scene.tokens.items() if token.encode() in shown]
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert {"lib.json", "junit-app.xml", "push.xml", "work.json"} <= {file.name for file in files}
+    leaks = [str(file) for file in files if any(secret in file.read_bytes() for secret in secrets)]
+    assert leaks == [str(scene.folder / "tokens" / "public-read")], "nowhere but where it was put"
+    assert list((tmp_path / "scratch").iterdir()) == [], "the private files are gone"
+
+
+def test_the_process_list_shows_a_token_that_is_an_argument() -> None:
+    with ProcessList() as processes:
+        subprocess.run(["sleep", "0.3"], check=True)
+    assert any(line == b"sleep\x000.3\x00" for line in processes.seen)
