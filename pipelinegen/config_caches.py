@@ -106,7 +106,9 @@ class CacheConfig(Value):
             raise ValueError('a publish cache needs writers = "protected": everyone trusts what it holds')
         if self.warm and not self.publish:
             raise ValueError("`warm` is for publish caches: it keeps what was pushed there")
-        given = self.model_fields_set
+        # What says just the default says nothing: a configuration that was written out can be read again.
+        fields = type(self).model_fields
+        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
         if self.backend == "attic":
             self._attic_urls()
             _refuse_together(

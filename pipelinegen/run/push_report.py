@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipelinegen.cache.model import FailureClass, Outcome, PathReport, PushError, PushProgress, PushReport
+from pipelinegen.cache.model import Answers, FailureClass, Outcome, PathReport, PushError, PushProgress, PushReport
 from pipelinegen.errors import (
     CredentialsError,
     InterruptedRunError,
@@ -79,18 +79,16 @@ def verdict(cache: str, report: PushReport) -> PushError | None:
     return kind(message, why=_told(deciding), hint=deciding.hint)
 
 
-def not_served(report: PushReport, invisible: Iterable[str], error: PushError) -> PushReport:
-    """`report` where the cache, asked again, does not serve `invisible`."""
-    gone = set(invisible)
-    changes = {
-        "outcome": Outcome.FAILED,
-        "failure": FailureClass.LOST,
-        "message": error.message,
-        "hint": error.hint,
-    }
-    return report.model_copy(
-        update={"paths": tuple(one.model_copy(update=changes) if one.path in gone else one for one in report.paths)}
-    )
+def not_served(report: PushReport, answers: Answers, error: PushError) -> PushReport:
+    """`report` after the cache, asked again, gave these `answers`: what it cannot tell of is of no known class."""
+
+    def told(one: PathReport) -> PathReport:
+        answer = answers.get(one.path, True)
+        lost = FailureClass.LOST if answer is False else None
+        failed = {"outcome": Outcome.FAILED, "failure": lost, "message": error.message, "hint": error.hint}
+        return one if answer else one.model_copy(update=failed)
+
+    return report.model_copy(update={"paths": tuple(told(one) for one in report.paths)})
 
 
 def with_present(report: PushReport, paths: Iterable[str]) -> PushReport:

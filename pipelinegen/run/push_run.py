@@ -98,9 +98,8 @@ class PushRun:
             cache.wait_until_visible(here, timeout=timeout)
         except (StepFailedError, TransientError) as error:
             answers, _ = cache.query(here)
-            gone = [path for path in here if not answers.get(path)]
             report = push_report.with_present(self.course.report, here)
-            self.learn(report=push_report.not_served(report, gone, error))
+            self.learn(report=push_report.not_served(report, answers, error))
             raise
         self.learn(report=push_report.with_present(self.course.report, here))
 

@@ -20,6 +20,7 @@ from typing import Literal
 
 import httpx
 
+from tests.attic_server.process import NO_TLS
 from tests.attic_server.server import SECRET
 from tests.attic_server.tokens import make_token
 from tests.lab.machine import Lab
@@ -117,10 +118,11 @@ class RealAttic:
         headers = {"Authorization": f"Bearer {self.token({name: 'r cc cr cq'})}"}
         if self.settings.allowed_hosts:
             headers["Host"] = self.settings.allowed_hosts[0]
-        httpx.post(url, json=content, headers=headers).raise_for_status()
-        if retention is not None:
-            httpx.patch(url, json={"retention_period": {"Period": retention}}, headers=headers).raise_for_status()
-        return str(httpx.get(url, headers=headers).raise_for_status().json()["public_key"])
+        with httpx.Client(headers=headers, verify=NO_TLS) as client:
+            client.post(url, json=content).raise_for_status()
+            if retention is not None:
+                client.patch(url, json={"retention_period": {"Period": retention}}).raise_for_status()
+            return str(client.get(url).raise_for_status().json()["public_key"])
 
     def collect(self, default_retention: int = 0) -> None:
         """Run the garbage collector once."""
@@ -173,7 +175,7 @@ def _wait(server: RealAttic, child: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
         try:
-            httpx.get(server.url, timeout=5)
+            httpx.get(server.url, timeout=5, verify=NO_TLS)
         except httpx.TransportError:
             time.sleep(0.05)
         else:

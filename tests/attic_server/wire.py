@@ -10,6 +10,7 @@ import struct
 import threading
 from dataclasses import dataclass
 from email.utils import formatdate
+from pathlib import Path
 from typing import Protocol
 
 from tests.attic_server.answers import Answer
@@ -18,6 +19,8 @@ MAX_HEAD = 420_000
 """Bytes; the real server's library answers 431 from about here, or from 100 headers."""
 MAX_HEADERS = 100
 RECEIVE = 256 * 1024
+_CONNECTED = {"01", "08"}
+"""States in /proc/net/tcp: established, and closed by us only."""
 
 
 class Gone(Exception):  # noqa: N818
@@ -177,9 +180,19 @@ class Connection:
         left = float("inf") if seconds is None else seconds
         while left > 0:
             step = min(left, 0.1)
-            if self.stopping.is_set() or poll.poll(step * 1000):
+            if self.stopping.is_set() or poll.poll(step * 1000) or self._left_with_full_buffers():
                 raise Gone
             left -= step
+
+    def _left_with_full_buffers(self) -> bool:
+        """Whether a client on this machine closed its end, which it cannot tell us while we do not read."""
+        try:
+            ends = [_in_table(*self.sock.getpeername()[:2]), _in_table(*self.sock.getsockname()[:2])]
+            table = Path("/proc/self/net/tcp").read_text("ascii")
+        except OSError:
+            return False
+        rows = (line.split() for line in table.splitlines())
+        return any(row[3] not in _CONNECTED for row in rows if row[1:3] == ends)
 
     @property
     def has_pending(self) -> bool:
@@ -191,6 +204,10 @@ class Connection:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
+
+
+def _in_table(host: str, port: int) -> str:
+    return f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}"
 
 
 class Body:

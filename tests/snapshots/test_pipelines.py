@@ -29,25 +29,24 @@ CACHES = {
     },
 }
 HANDOFF = {"mode": "cache", "protected": "ci-main", "unprotected": "ci-mr"}
-ATTIC = {
-    name: {"backend": "attic", "url": f"https://attic.example.org/{name}", "public_key": f"{name}:k", **more}
-    for name, more in {
-        "ci-main": {"writers": "protected", "token_env": "CI_MAIN_TOKEN"},
-        "ci-mr": {"writers": "unprotected", "token_env": "CI_MR_TOKEN"},
-        "fleet": {
-            "writers": "protected",
-            "publish": True,
-            "push_token_env": "FLEET_PUSH_TOKEN",
-            "warm": ["nixosConfigurations.*"],
-        },
-        "packages": {
-            "writers": "protected",
-            "publish": True,
-            "push_token_env": "PACKAGES_PUSH_TOKEN",
-            "include": ["packages.**"],
-        },
-    }.items()
+ATTIC: dict[str, dict[str, Any]] = {
+    "ci-main": {"writers": "protected", "token_env": "CI_MAIN_TOKEN"},
+    "ci-mr": {"writers": "unprotected", "token_env": "CI_MR_TOKEN"},
+    "fleet": {
+        "writers": "protected",
+        "publish": True,
+        "push_token_env": "FLEET_PUSH_TOKEN",
+        "warm": ["nixosConfigurations.*"],
+    },
+    "packages": {
+        "writers": "protected",
+        "publish": True,
+        "push_token_env": "PACKAGES_PUSH_TOKEN",
+        "include": ["packages.**"],
+    },
 }
+for name, cache in ATTIC.items():
+    cache.update({"backend": "attic", "url": f"https://attic.example.org/{name}", "public_key": f"{name}:k"})
 WEB1 = {"web1": {"address": "web1.example.org"}}
 
 

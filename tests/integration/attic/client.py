@@ -12,6 +12,7 @@ import httpx
 
 from tests.attic_server import AtticServer
 from tests.attic_server.names import ALPHABET
+from tests.attic_server.process import NO_TLS
 from tests.attic_server.real import RealAttic
 
 Attic = AtticServer | RealAttic
@@ -54,8 +55,8 @@ class Client:
         named = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **self.headers, **(headers or {})}
         url = self.attic.url + path.format(cache=self.cache)
         if content is not None:
-            return httpx.request(method, url, headers=named, timeout=30, content=content)
-        return httpx.request(method, url, headers=named, timeout=30, json=json)
+            return httpx.request(method, url, headers=named, timeout=30, verify=NO_TLS, content=content)
+        return httpx.request(method, url, headers=named, timeout=30, verify=NO_TLS, json=json)
 
     def config(
         self,

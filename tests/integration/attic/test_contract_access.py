@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.attic_server import AtticServer, make_token
+from tests.attic_server.process import NO_TLS
 from tests.attic_server.tokens import NAMESPACE, _decode, _encode
 from tests.integration.attic.client import ALL, Attic, Client, error, new_nar
 from tests.integration.attic.conftest import clients
@@ -253,18 +254,18 @@ def test_the_servers_own_tool_makes_tokens_as_we_do(attic: Attic, cache_name: st
     ],
 )
 def test_another_method_is_405_without_a_body(attic: Attic, method: str, path: str, allowed: set[str]) -> None:
-    answer = httpx.request(method, attic.url + path)
+    answer = httpx.request(method, attic.url + path, verify=NO_TLS)
     assert (answer.status_code, answer.content) == (405, b"")
     assert set(answer.headers["allow"].split(",")) == allowed
 
 
 @pytest.mark.parametrize("path", ["ci", "ci/", "ci/nar", "a/b/c/d", "_api/v1/other", "_api/v1/cache-config/", "a//"])
 def test_what_is_no_address_is_404_of_the_api(attic: Attic, path: str) -> None:
-    answer = httpx.get(attic.url + path)
+    answer = httpx.get(attic.url + path, verify=NO_TLS)
     assert error(answer) == (404, "NotFound")
     assert answer.json()["message"] == "The URL you requested was not found."
 
 
 def test_the_root_is_a_page_for_anybody(attic: Attic) -> None:
-    answer = httpx.get(attic.url)
+    answer = httpx.get(attic.url, verify=NO_TLS)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.attic_server.keys import Keypair
+from tests.attic_server.process import NO_TLS
 from tests.attic_server.real import Settings
 from tests.integration.attic.client import ALL, Attic, Client, error
 from tests.integration.attic.conftest import Start, clients
@@ -112,14 +113,14 @@ def test_bodies_that_are_no_json_are_refused_in_plain_text_before_anybody_is_ask
 @pytest.mark.parametrize("name", ["-a", "_a", "a.b", "a" * 51, "a*", "%C3%A9"])
 @pytest.mark.parametrize("path", ["_api/v1/cache-config/{}", "{}/nix-cache-info", "{}/nar/x.nar"])
 def test_a_name_that_no_cache_can_have_is_refused_in_plain_text(attic: Attic, name: str, path: str) -> None:
-    answer = httpx.get(attic.url + path.format(name))
+    answer = httpx.get(attic.url + path.format(name), verify=NO_TLS)
     assert answer.status_code == 400
     assert answer.text.startswith("Invalid URL: Invalid cache name")
 
 
 @pytest.mark.parametrize("name", ["a", "A9", "a-_+b", "a" * 50])
 def test_a_name_that_a_cache_can_have_is_not_refused(attic: Attic, name: str) -> None:
-    assert error(httpx.get(f"{attic.url}{name}/nix-cache-info")) == (401, "Unauthorized")
+    assert error(httpx.get(f"{attic.url}{name}/nix-cache-info", verify=NO_TLS)) == (401, "Unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_a_host_that_is_not_allowed_is_refused_everywhere(start: Start, host: st
     attic = start(Settings(allowed_hosts=("ci.example.com",)))
     attic.create_cache("ci", public=True)
     for path in ("", "ci/nix-cache-info", "_api/v1/cache-config/ci", "nowhere/at/all/x"):
-        answer = httpx.get(attic.url + path, headers={"Host": host})
+        answer = httpx.get(attic.url + path, headers={"Host": host}, verify=NO_TLS)
         assert error(answer) == (400, "RequestError")
         assert answer.json()["message"] == "General request error: Bad Host"
-    assert httpx.get(attic.url, headers={"Host": "ci.example.com"}).status_code == 200
+    assert httpx.get(attic.url, headers={"Host": "ci.example.com"}, verify=NO_TLS).status_code == 200

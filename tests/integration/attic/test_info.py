@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,8 @@ def test_a_hostile_server_cannot_write_on_the_terminal(tmp_path: Path, info: Inf
         assert "section_start:" not in shown.text
 
 
+@pytest.mark.nix
+@pytest.mark.skipif(shutil.which("nix") is None, reason="there is no Nix here")
 def test_a_cache_of_another_kind_is_asked_by_nix(tmp_path: Path, info: Info) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "nix-cache-info").write_text("StoreDir: /nix/store\n")

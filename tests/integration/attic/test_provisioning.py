@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from pipelinegen.cache.attic import administer
+from pipelinegen.cache.attic.provision import Action
 from pipelinegen.cli import run_command_line
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import CredentialsError, StepFailedError
@@ -282,6 +285,42 @@ def test_a_server_that_takes_settings_and_keeps_others_is_told(tmp_path: Path) -
         with pytest.raises(Exception, match="not as configured") as caught:
             administer.apply(one, administer.look(one), lambda _: None)
         assert "says something else" in str(getattr(caught.value, "why", ""))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    steps=st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "public": st.booleans(),
+                "priority": st.integers(0, 2**31 - 1),
+                "upstream_keys": st.lists(st.sampled_from(["a-1", "b-1"])).map(tuple),
+                "retention": st.sampled_from(["server", "forever", "1 day", "2 weeks"]),
+            },
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_is_configured_in_turn_a_second_run_finds_nothing_and_what_is_not_named_stays(
+    steps: list[dict[str, Any]],
+) -> None:
+    with attic_server() as server:
+        key = None
+        expected: dict[str, Any] = {}
+        for step in steps:
+            one = managed(server, "ci", **step)
+            after = administer.apply(one, administer.look(one), pytest.fail)
+            expected |= step
+            key = key or after.public_key
+            assert after.public_key == key
+            server.forget_requests()
+            again = administer.apply(one, administer.look(one), pytest.fail)
+            assert again == after
+            assert not server.asked(Endpoint.CREATE) + server.asked(Endpoint.CONFIGURE)
+            everything = managed(server, "ci", **expected)
+            assert everything.plan(after).action is Action.NONE, "what earlier steps set is still there"
 
 
 def test_the_token_of_one_server_is_not_sent_to_another(

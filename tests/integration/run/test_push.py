@@ -102,12 +102,17 @@ def test_a_path_that_a_cache_out_of_reach_may_have_is_worth_a_second_try(
     assert "127.0.0.1:1" in (raised.value.why or "")
 
 
-def test_a_missing_key_is_told_before_anything_is_pushed(store: Store, caches: Caches, console: Console) -> None:
+def test_a_missing_key_is_told_before_anything_is_pushed_and_reported(
+    store: Store, caches: Caches, console: Console, tmp_path: Path
+) -> None:
     wrong = caches.config.caches["public"].model_copy(update={"secret_key_file": "/nonexistent/key"})
     config = caches.config.model_copy(update={"caches": {"public": wrong}})
     lib = store.build(store.instantiate("lib")["lib"])
+    reports = Reports(json_file=tmp_path / "report.json")
     with pytest.raises(CredentialsError, match="signing key of cache public is missing"):
-        push("public", lib, config=config, console=console)
+        push("public", lib, config=config, console=console, reports=reports)
+    written = StepResult.model_validate_json((tmp_path / "report.json").read_bytes())
+    assert (written.credentials, [item.status for item in written.items]) == (True, [Status.FAILED])
     assert not caches.holds("public", lib)
 
 
@@ -136,3 +141,10 @@ def test_an_unknown_cache_is_wrong_use_with_a_close_match(caches: Caches, consol
     with pytest.raises(UsageError, match="no cache 'publik'") as raised:
         push("publik", f"{store.root}/store/{'0' * 32}-x", config=caches.config, console=console)
     assert raised.value.hint == "did you mean 'public'?"
+
+
+def test_a_merge_request_of_another_project_pushes_nowhere(caches: Caches, console: Console, store: Store) -> None:
+    lib = store.build(store.instantiate("lib")["lib"])
+    with pytest.raises(UsageError, match="another project's merge request"):
+        run_push("public", [lib], config=caches.config, kind=PipelineClass.FORK, console=console)
+    assert not caches.holds("public", lib)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipelinegen.cache.model import FailureClass, Outcome, PathReport, PushReport
@@ -71,6 +73,19 @@ def test_the_error_tells_of_the_path_that_decides_it() -> None:
     assert error.why is not None
     assert "because too-large" in error.why
     assert error.hint == "go round it"
+
+
+def test_only_what_the_cache_denies_is_lost_and_what_it_cannot_tell_of_failed_too() -> None:
+    there, denied, unknown = (PathReport(path=path(name), outcome=Outcome.PUSHED) for name in ("a", "b", "c"))
+    answers = {there.path: True, denied.path: False, unknown.path: None}
+    error = StepFailedError("it does not serve it", hint="mend it")
+    seen = push_report.not_served(report(there, denied, unknown), answers, error).paths
+    assert [(one.outcome, one.failure, one.hint) for one in seen] == [
+        (Outcome.PUSHED, None, None),
+        (Outcome.FAILED, C.LOST, "mend it"),
+        (Outcome.FAILED, None, "mend it"),
+        (Outcome.PUSHED, None, None),
+    ]
 
 
 def lines(*paths: PathReport) -> list[str]:
@@ -155,3 +170,9 @@ def test_retries_are_the_attempts_after_the_first() -> None:
 )
 def test_sizes_are_told_in_the_unit_that_people_read(number: int, text: str) -> None:
     assert push_report.size(number) == text
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+def test_every_class_of_failures_is_explained_in_the_documentation(kind: FailureClass) -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "read-a-push-report.md"
+    assert f"`{kind.value}`" in page.read_text("utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipelinegen import durations
 from pipelinegen.config import HostConfig
 from pipelinegen.console import Console
 from pipelinegen.errors import ConfigError, CredentialsError, DeployError, DeployOutcome, UsageError
@@ -22,7 +23,6 @@ from pipelinegen.run.names import find_failure
 from pipelinegen.run.preflight import HostState
 from pipelinegen.run.push import check_store_paths
 from pipelinegen.run.ssh import Target, connection
-from pipelinegen.run.test import seconds_of
 
 PATH = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0"
 
@@ -48,7 +48,7 @@ def test_durations_are_short(seconds: float, text: str) -> None:
     [("30 minutes", 1800), ("1h 30m", 5400), ("1.5 hours", 5400), ("90s", 90), ("1 day", 86400), ("2w", 1209600)],
 )
 def test_configured_durations_are_understood(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
+    assert durations.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(

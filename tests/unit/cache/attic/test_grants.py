@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,6 +185,14 @@ def test_a_variable_that_would_have_to_hold_two_tokens_is_told(caches: dict[str,
     handoff = {role: name for role, name in HANDOFF.items() if role == "mode" or name.replace("-", "_") in caches}
     sentences = shared_variables(grants(config(handoff=handoff, **caches)))
     assert any(words in sentence for sentence in sentences), sentences
+
+
+def test_the_documentation_shows_a_line_that_its_configuration_gives() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "use-an-attic-cache.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    printed = script(grants(Config.model_validate(tomllib.loads(block))), ["atticadm"])
+    (shown,) = re.findall(r"\$ pipelinegen cache token\n…\n(.*?)```", page, re.DOTALL)
+    assert shown in "\n".join(printed) + "\n"
 
 
 def test_the_usual_variables_hold_one_token_each() -> None:
