@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipelinegen import attrpath
+from pipelinegen import attrpath, durations
 from pipelinegen.errors import UsageError
 
 
@@ -29,14 +29,10 @@ def _store_url(text: str) -> str:
 
 
 def _duration(text: str) -> str:
-    if not DURATION.fullmatch(text):
+    if durations.seconds(text) is None:
         raise ValueError("expected a duration such as `30 minutes` or `1h 30m`")
     return text
 
-
-DURATION = re.compile(
-    r"(?:\d+(?:\.\d+)?\s*(?:s|sec|secs|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+"
-)
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """An attribute pattern: `images.*`, `packages.x86_64-linux.web-?`, `nixosTests.**`."""

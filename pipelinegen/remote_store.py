@@ -215,6 +215,7 @@ def check_contents(
     public_keys: Sequence[str] | None = None,
     options: Sequence[str] = (),
     memory: Path,
+    on_idle: Callable[[], None] | None = None,
 ) -> None:
     """Fetch the archives of `paths` (not of what they refer to) from a store and compare them with their hashes.
 
@@ -226,16 +227,24 @@ def check_contents(
     """
     trust = ("--no-trust",) if public_keys is None else _needing(public_keys)
     for chunk in nix.argument_chunks(paths):
-        _run(["nix", *nix.FEATURES, "store", "verify"], chunk, store, (*_REMEMBER, *options, *trust), memory)
+        command = ["nix", *nix.FEATURES, "store", "verify"]
+        _run(command, chunk, store, (*_REMEMBER, *options, *trust), memory, on_idle=on_idle)
 
 
 def damage(
-    paths: Sequence[str], *, store: str, public_keys: Sequence[str] | None = None, options: Sequence[str] = ()
+    paths: Sequence[str],
+    *,
+    store: str,
+    public_keys: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+    on_idle: Callable[[], None] | None = None,
 ) -> str | None:
     """Why `paths` cannot be fetched from a store as they should be, a sentence of Nix's; null where they can."""
     with tempfile.TemporaryDirectory(prefix="pipelinegen-check-") as memory:
         try:
-            check_contents(paths, store=store, public_keys=public_keys, options=options, memory=Path(memory))
+            check_contents(
+                paths, store=store, public_keys=public_keys, options=options, memory=Path(memory), on_idle=on_idle
+            )
         except CommandError as error:
             return sentence(error)
     return None
@@ -310,9 +319,10 @@ def _run(
     *,
     allowed: Sequence[int] = (0,),
     on_line: Callable[[str], None] | None = None,
+    on_idle: Callable[[], None] | None = None,
 ) -> process.Completed:
     full = [*command, "--store", store, *options, *paths]
-    return _talk(full, store, options, _environment(memory), allowed=allowed, on_line=on_line)
+    return _talk(full, store, options, _environment(memory), allowed=allowed, on_line=on_line, on_idle=on_idle)
 
 
 def _talk(

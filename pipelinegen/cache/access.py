@@ -62,7 +62,7 @@ def access(
         return
     sources = trusted_sources(config, kind, say=say, strict=strict)
     if not nix_daemon.listens_to_us():
-        with _through_daemon(sources, first=first, near=near, strict=strict) as given:
+        with _through_daemon(sources, first=first, near=near, say=say, strict=strict) as given:
             yield given
         return
     here = () if first is None else (f"file://{first}?trusted=true",)
@@ -83,7 +83,9 @@ def access(
 
 
 @contextlib.contextmanager
-def _through_daemon(sources: Sequence[Source], *, first: Path | None, near: Path, strict: bool) -> Iterator[Access]:
+def _through_daemon(
+    sources: Sequence[Source], *, first: Path | None, near: Path, say: Say, strict: bool
+) -> Iterator[Access]:
     if first is not None:
         raise ToolError(
             "the Nix daemon takes nothing from job artifacts",
@@ -93,6 +95,11 @@ def _through_daemon(sources: Sequence[Source], *, first: Path | None, near: Path
     daemon = _daemon_settings()
     if strict:
         refuse_lacking(sources, daemon)
+        if daemon.remembers != "0":
+            say(
+                f"the Nix daemon remembers for {daemon.remembers} s that a cache lacked a path, though another job may "
+                "have put it there since; narinfo-cache-negative-ttl = 0 in its nix.conf cures that"
+            )
     known = [spelled for source in sources if (spelled := daemon.spelled(source.url)) is not None]
     # It heeds neither keys nor passwords from here, and would complain about them for each command.
     substitution = nix.Substitution(substituters=tuple(known), public_keys=None)
@@ -110,6 +117,7 @@ def _daemon_settings() -> DaemonSettings:
         require_sigs=settings.get("require-sigs", "true") != "false",
         netrc_file=file or "the netrc-file of the daemon",
         netrc=_read_netrc(Path(file)) if file else (),
+        remembers=settings.get("narinfo-cache-negative-ttl", "0"),
     )
 
 

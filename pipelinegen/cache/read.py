@@ -41,7 +41,13 @@ def backend(
         from pipelinegen.cache.attic.backend import AtticCache  # noqa: PLC0415  # an HTTP client takes time to load
 
         return AtticCache(
-            name, cache, pushing=pushing, upstream=upstream, notice=notice, reads_push_token=reads_push_token
+            name,
+            cache,
+            pushing=pushing,
+            upstream=upstream,
+            notice=notice,
+            reads_push_token=reads_push_token,
+            on_idle=on_idle,
         )
     return NixStoreCache(name, cache, on_line=on_line, on_idle=on_idle)
 

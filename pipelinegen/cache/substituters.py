@@ -131,6 +131,7 @@ class DaemonSettings:
         require_sigs: whether it wants signatures.
         netrc_file: where it looks passwords up.
         netrc: what is in there; null where only the daemon may read it.
+        remembers: seconds for which it believes a cache that did not have something.
     """
 
     substituters: tuple[str, ...]
@@ -138,6 +139,7 @@ class DaemonSettings:
     require_sigs: bool
     netrc_file: str
     netrc: tuple[Entry, ...] | None
+    remembers: str = "0"
 
     def spelled(self, url: str) -> str | None:
         """A substituter in the daemon's own spelling, which is how it wants to hear it; null: it does not know it."""

@@ -175,7 +175,10 @@ class State:
         """A path is known from now on; one that was known is replaced, and is new again."""
         with self.lock:
             if nar is not None:
+                before = self.nars.get(nar.hash)
                 self.nars[nar.hash] = nar
+                if before is not None and isinstance(before.content, Path):
+                    before.content.unlink(missing_ok=True)  # two sent it at once; who reads it still has it open
             cache.objects[info.store_path_hash] = StoredObject(info, self.clock.now(), by)
 
     def collect(self, default_retention: int = 0) -> list[str]:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelinegen import durations
-from pipelinegen.config_words import DURATION
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -83,10 +82,8 @@ PARTS = st.builds(
 
 
 @given(st.lists(PARTS, min_size=1, max_size=4), st.sampled_from(["", " ", "  "]))
-def test_what_the_configuration_accepts_gitlab_accepts(parts: list[str], between: str) -> None:
-    text = between.join(parts)
-    assert DURATION.fullmatch(text)
-    assert durations.seconds(text) is not None
+def test_numbers_with_units_are_understood_however_they_are_spaced(parts: list[str], between: str) -> None:
+    assert durations.seconds(between.join(parts)) is not None
 
 
 @given(st.text(alphabet="0123456789.: hmsdwyand,", max_size=30))

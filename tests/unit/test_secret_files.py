@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError
 from pipelinegen.secret_files import TOKEN_BYTES, cache_token, read_secret
 
+Put = Callable[[str], tuple[str | None, str | None]]
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"
 
 
 @pytest.fixture(params=["file", "file variable", "variable"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
     """Puts a text where a setting finds it; the setting as (file, variable)."""
 
     def put(text: str) -> tuple[str | None, str | None]:
@@ -31,7 +33,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("text", [TOKEN, f"{TOKEN}\n", f" \t{TOKEN}\r\n\n"], ids=["bare", "line", "padded"])
-def test_a_token_is_read_without_the_white_space_around_it(place, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_token_is_read_without_the_white_space_around_it(place: Put, text: str) -> None:
     file, variable = place(text)
     secret = read_secret(file, variable, purpose="token")
     assert secret is not None
@@ -41,10 +43,18 @@ def test_a_token_is_read_without_the_white_space_around_it(place, text: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["   \n", "geheim geheim", "geheim\ngeheim", "geheim\r\nX-Header: 1", "geheim\x07geheim", "geheim\x1b[0m", "gehéim"],
+    [
+        "   \n",
+        "geheim geheim",
+        "geheim\ngeheim",
+        "geheim\r\nX-Header: 1",
+        "geheim\x07geheim",
+        "geheim\x1b[0m",
+        "gehéim",
+    ],
     ids=["blank", "space", "two lines", "header", "bell", "escape", "not ascii"],
 )
-def test_what_no_token_looks_like_is_refused_and_not_shown(place, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_no_token_looks_like_is_refused_and_not_shown(place: Put, text: str) -> None:
     file, variable = place(text)
     with pytest.raises(CredentialsError) as raised:
         read_secret(file, variable, purpose="token of cache main")
@@ -97,7 +107,7 @@ def test_pushing_takes_the_token_for_pushing_and_else_the_one_for_reading(monkey
     monkeypatch.setenv("PUSH", "pushing")
 
     def token(push: bool, **settings: str) -> str | None:
-        cache = CacheConfig(url="https://cache.invalid/main", backend="attic", **settings)  # type: ignore[arg-type]
+        cache = CacheConfig(url="https://cache.invalid/main", backend="attic", **settings)
         secret = cache_token("main", cache, push=push)
         return secret.get_secret_value() if secret else None
 

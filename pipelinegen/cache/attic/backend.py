@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from pipelinegen import local_store
+from pipelinegen import local_store, remote_store
 from pipelinegen.cache import netrc, visibility
 from pipelinegen.cache.attic import endpoint, loop, token
 from pipelinegen.cache.attic.client import AtticClient
 from pipelinegen.cache.attic.protocol import Address, CacheSettings, address, store_hash
 from pipelinegen.cache.attic.push import (
-    Missing,
     added,
     find_missing,
     left_to_upstream,
@@ -39,9 +38,11 @@ from pipelinegen.cache.model import (
     PushProgress,
     PushReport,
 )
+from pipelinegen.cache.substituters import substituter_url
 from pipelinegen.config_caches import CacheConfig, Pushing
+from pipelinegen.console import clean
 from pipelinegen.durations import seconds
-from pipelinegen.errors import ConfigError, CredentialsError, StepFailedError, TransientError
+from pipelinegen.errors import CommandError, ConfigError, CredentialsError, StepFailedError, TransientError
 from pipelinegen.path_info import PathInfo
 from pipelinegen.private_files import private_folder, write_private
 from pipelinegen.secret_files import cache_token
@@ -61,6 +62,7 @@ class AtticCache:
         upstream: the caches that it leaves paths to.
         notice: takes sentences that people should read.
         reads_push_token: whether the token for pushing may be used for asking, too.
+        on_idle: called about once a second where nothing else is told.
         now: seconds since the epoch.
     """
 
@@ -73,6 +75,7 @@ class AtticCache:
         upstream: Sequence[CacheBackend] = (),
         notice: Callable[[str], None] = lambda _: None,
         reads_push_token: bool = True,
+        on_idle: Callable[[], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
@@ -81,6 +84,7 @@ class AtticCache:
         self._upstream = tuple(upstream)
         self._notice = notice
         self._reads_push_token = reads_push_token
+        self._on_idle = on_idle
         self._now = now
 
     def query(self, paths: Iterable[str]) -> tuple[Answers, str | None]:
@@ -146,18 +150,29 @@ class AtticCache:
         return answers
 
     def push(self, paths: Sequence[str], *, on_progress: Callable[[PushProgress], None] | None = None) -> PushReport:
-        """See `CacheBackend.push`. Realisations stay here: Attic's protocol has no place for them."""
+        """See `CacheBackend.push`. Realisations stay here: Attic's protocol has no place for them.
+
+        Raises:
+            ConfigError: there is no public key: nobody would believe what was pushed.
+        """
+        self._public_key()
         roots = list(dict.fromkeys(path for path in paths if "!" not in path))
         infos = local_store.closure_infos(roots)
         secret = cache_token(self.name, self.config, push=True)
         limits = limits_for(self._pushing.jobs, self._pushing.attempts, seconds(self._pushing.deadline) or 0.0)
         try:
-            missing, reports = loop.run(self._send(infos, secret, limits, on_progress or (lambda _: None)))
+            reports = loop.run(self._send(infos, secret, limits, on_progress or (lambda _: None)))
         except RefusedError as error:
             raise self._error(error) from error
         with self._netrc(secret) as options:
-            served = Served(self.config.url, self.config.public_key or missing.settings.public_key, options)
-            verified = self._verify(served, roots, infos, reports, secret, limits)
+            served = Served(self.config.url, self.config.public_key, options, self._on_idle)
+            try:
+                verified = self._verify(served, roots, infos, reports, secret, limits)
+            except CommandError as error:
+                # The server itself says that it has everything.
+                verified = 0
+                why = remote_store.sentence(error)
+                self._notice(f"cache {self.name}: what was pushed could not be fetched from here to look at it: {why}")
         return PushReport(paths=tuple(reports[path] for path in sorted(reports)), verified=verified)
 
     async def _send(
@@ -166,7 +181,7 @@ class AtticCache:
         secret: SecretStr | None,
         limits: Limits,
         on_progress: Callable[[PushProgress], None],
-    ) -> tuple[Missing, dict[str, PathReport]]:
+    ) -> dict[str, PathReport]:
         first = address(self.config.push_url or self.config.url)
         async with self._client(first, secret) as client:
             try:
@@ -177,8 +192,8 @@ class AtticCache:
                     include_upstream=self.config.include_upstream,
                     fixed=self.config.push_url is not None,
                 )
-                self._check_key(missing.settings)
-                return missing, await send_missing(missing, limits, on_progress)
+                self._check(missing.settings, infos)
+                return await send_missing(missing, limits, on_progress)
             except RefusedError as error:
                 raise endpoint.moved(error, first.endpoint, client.address.endpoint) from error
 
@@ -242,7 +257,7 @@ class AtticCache:
                 return await touch_all(client, urls, self._pushing.jobs, limits)
 
         try:
-            return loop.run(fetch())
+            return loop.run(fetch(), on_idle=self._on_idle)
         except RefusedError as error:
             raise self._error(error) from error
 
@@ -252,13 +267,16 @@ class AtticCache:
         Raises:
             ConfigError: there is no public key: what anybody signed, or nobody, would be believed.
         """
+        return {"url": substituter_url(self.config), "public_key": self._public_key()}
+
+    def _public_key(self) -> str:
         if self.config.public_key is None:
             raise ConfigError(
                 f"cache {self.name} has no public_key",
+                problems=["nothing that an Attic server holds is believed without"],
                 hint=f"`pipelinegen cache info {self.name}` prints the line to configure",
             )
-        priority = "" if self.config.priority is None else f"?priority={self.config.priority}"
-        return {"url": f"{self.config.url}{priority}", "public_key": self.config.public_key}
+        return self.config.public_key
 
     def _client(self, where: Address, secret: SecretStr | None) -> AtticClient:
         return AtticClient(
@@ -288,11 +306,18 @@ class AtticCache:
         kind = StepFailedError if error.failure.permanent else TransientError
         return kind(message, why=error.message, hint=error.hint)
 
-    def _check_key(self, settings: CacheSettings) -> None:
-        ours, theirs = self.config.public_key, settings.public_key
-        if ours is not None and theirs is not None and theirs not in ours.split():
+    def _check(self, settings: CacheSettings, infos: Sequence[PathInfo]) -> None:
+        """Before anything is sent: what is pushed must be of use to those who fetch it."""
+        stores = {info.path.rpartition("/")[0] for info in infos}
+        if settings.store_dir is not None and not stores <= {settings.store_dir}:
+            raise StepFailedError(
+                f"cache {self.name} is for another store",
+                why=f"it holds paths of {clean(settings.store_dir, colour=False)}, not of {', '.join(sorted(stores))}",
+            )
+        theirs = settings.public_key
+        if theirs is not None and theirs not in self._public_key().split():
             raise StepFailedError(
                 f"cache {self.name} signs with another key than the configured one",
-                why=f"the server says {theirs}",
+                why=f"the server says {clean(theirs, colour=False)}",
                 hint="nothing that it holds would be believed; `pipelinegen cache info` prints the line to configure",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,37 +28,45 @@ class Served:
         url: store URL.
         public_key: keys whose signatures count; null where none is known, and none is looked for.
         options: Nix's options with the credentials.
+        on_idle: called about once a second while an archive is fetched.
     """
 
     url: str
     public_key: str | None
     options: tuple[str, ...] = ()
+    on_idle: Callable[[], None] | None = None
 
     def unserved(self, paths: Sequence[str], sample: Sequence[str]) -> dict[str, str]:
-        """Which of `paths` cannot be had, and which of `sample` are not what they were: path → why, a sentence."""
+        """Which of `paths` cannot be had, and which of `sample` are not what they were: path → why, a sentence.
+
+        Raises:
+            CommandError: the cache cannot be read from here at all.
+        """
         why: dict[str, str] = {}
         left = list(paths)
+        trouble: CommandError | None = None
         for seconds in PATIENCE:
             if not left:
                 break
             time.sleep(seconds)
-            left = self._absent(left, why)
+            try:
+                left = self._absent(left, why)
+                trouble = None
+            except CommandError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
         failed = {path: why.get(path, "the server took it and does not serve it") for path in left}
         for path in sample:
-            if path not in failed and (trouble := self._damage(path)) is not None:
-                failed[path] = trouble
+            if path not in failed and (damage := self._damage(path)) is not None:
+                failed[path] = damage
         return failed
 
     def _absent(self, paths: Sequence[str], why: dict[str, str]) -> list[str]:
         with _memory() as memory:
-            try:
-                found = remote_store.infos(paths, store=self.url, options=self.options, memory=memory)
-                there = [path for path in paths if found.get(path) is not None]
-                signed = self._signed(there, memory)
-            except CommandError as error:
-                sentence = f"the server took it, and whether it serves it is not known: {remote_store.sentence(error)}"
-                why.update(dict.fromkeys(paths, sentence))
-                return list(paths)
+            found = remote_store.infos(paths, store=self.url, options=self.options, memory=memory)
+            there = [path for path in paths if found.get(path) is not None]
+            signed = self._signed(there, memory)
         why.update(dict.fromkeys(set(there) - signed, "what the server says of it is not signed by its key"))
         return [path for path in paths if path not in signed]
 
@@ -70,7 +78,7 @@ class Served:
 
     def _damage(self, path: str) -> str | None:
         keys = self.public_key.split() if self.public_key else None
-        said = remote_store.damage([path], store=self.url, public_keys=keys, options=self.options)
+        said = remote_store.damage([path], store=self.url, public_keys=keys, options=self.options, on_idle=self.on_idle)
         return None if said is None else f"what the server serves of it is damaged or incomplete: {said}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelinegen import process
 from pipelinegen.cache.model import FailureClass, Outcome, PathReport, PushProgress, PushReport
-from pipelinegen.errors import CredentialsError, StepFailedError, TransientError
+from pipelinegen.errors import ConfigError, CredentialsError, StepFailedError, TransientError
 from tests.attic_server import (
     Anonymous,
     Cut,
@@ -59,9 +59,9 @@ def test_a_second_push_sends_nothing(scene: Scene) -> None:
 
 
 def test_what_the_server_has_under_another_name_is_deduplicated(scene: Scene) -> None:
-    scene.server.create_cache("other", store_dir=str(Path(scene.paths.lib).parent))
+    key = scene.server.create_cache("other", store_dir=str(Path(scene.paths.lib).parent))
     scene.push(scene.paths.lib)
-    other = scene.cache({"*": "r w"}, url=f"{scene.server.url}other", public_key=None)
+    other = scene.cache({"*": "r w"}, url=f"{scene.server.url}other", public_key=key)
     assert other.push([scene.paths.lib]).paths[0].outcome is Outcome.DEDUPLICATED
 
 
@@ -267,6 +267,18 @@ def test_a_configured_push_url_is_kept_whatever_the_server_says(scene: Scene) ->
 def test_another_key_than_the_configured_one_is_found_before_anything_is_sent(scene: Scene) -> None:
     with pytest.raises(StepFailedError, match="another key"):
         scene.push(scene.paths.lib, public_key="ci:" + "A" * 43 + "=")
+    assert not scene.server.asked(UPLOAD)
+
+
+def test_without_a_public_key_nothing_is_pushed(scene: Scene) -> None:
+    with pytest.raises(ConfigError, match="public_key"):
+        scene.push(scene.paths.lib, public_key=None)
+
+
+def test_a_cache_for_another_store_is_found_before_anything_is_sent(scene: Scene) -> None:
+    key = scene.server.create_cache("elsewhere", store_dir="/gnu/store")
+    with pytest.raises(StepFailedError, match="another store"):
+        scene.push(scene.paths.lib, rights={"*": "r w"}, url=f"{scene.server.url}elsewhere", public_key=key)
     assert not scene.server.asked(UPLOAD)
 
 

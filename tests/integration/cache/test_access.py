@@ -217,7 +217,11 @@ def test_a_cache_whose_token_is_missing_is_left_out_unless_it_is_the_handoff_cac
     monkeypatch.setenv("READ_MAIN", server.token({"main": "r"}))
     for name in ("READ_OTHER", "READ_OPEN"):
         monkeypatch.delenv(name, raising=False)
-    caches = {"main": attic(server, "main"), "other": attic(server, "other"), "open": attic(server, "open", public=True)}
+    caches = {
+        "main": attic(server, "main"),
+        "other": attic(server, "other"),
+        "open": attic(server, "open", public=True),
+    }
     config = Config(caches=caches, handoff=Handoff(mode="cache", protected="main"))
     said = Said()
     with access(config, OURS, near=tmp_path, say=said) as way:

@@ -1,4 +1,4 @@
-"""A job that builds, hands over, fetches and pushes through an Attic server, with all its tokens: nothing shows them."""
+"""Jobs that build, hand over, fetch and push through an Attic server, with all their tokens: nothing shows them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -55,7 +56,7 @@ class ProcessList:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> ProcessList:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -65,10 +66,10 @@ class ProcessList:
 
     def _look(self) -> None:
         while not self._stop.wait(0.005):
-            for name in os.listdir("/proc"):
-                if name.isdigit():
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit():
                     try:
-                        self.seen.add(Path("/proc", name, "cmdline").read_bytes())
+                        self.seen.add((process / "cmdline").read_bytes())
                     except OSError:
                         continue
 
@@ -134,13 +135,15 @@ def scene(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert not server.troubles
 
 
+def unit(name: str, drv: str, fetch: tuple[str, ...] = ()) -> Unit:
+    builds = (Realise(drv_path=drv, outputs=("out",)),)
+    return Unit(job=f"build {name}", stage=Stage.BUILD, targets=(name,), builds=builds, fetch=fetch)
+
+
 def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_path: Path) -> None:
     drvs = scene.store.instantiate("lib", "app")
     lib, app = (scene.store.output(drvs[name]) for name in ("lib", "app"))
-    units = (
-        Unit(job="build lib", stage=Stage.BUILD, targets=("lib",), builds=(Realise(drv_path=drvs["lib"], outputs=("out",)),)),
-        Unit(job="build app", stage=Stage.BUILD, targets=("app",), builds=(Realise(drv_path=drvs["app"], outputs=("out",)),), fetch=(lib,)),
-    )  # fmt: skip
+    units = (unit("lib", drvs["lib"]), unit("app", drvs["app"], fetch=(lib,)))
     write_handoff(scene.folder / ".pipelinegen", Work(flake=".", units=units), tuple(drvs.values()))
     ours = ("--class", "protected")
     with ProcessList() as processes:

@@ -28,13 +28,16 @@ def shown(entries: list[Entry]) -> list[tuple[str | None, str, str]]:
         ("default login u password p\nmachine a password q", [(None, "u", "p"), ("a", "", "q")]),
         ('machine a password "p \\"q\\" \\\\ r"', [("a", "", 'p "q" \\ r')]),
         ("MACHINE a PASSWORD p", [("a", "", "p")]),
-        ("machine a password p\nmacdef init\nmachine b password q\n\nmachine c password r", [("a", "", "p"), ("c", "", "r")]),
+        (
+            "machine a password p\nmacdef m\nmachine b password q\n\nmachine c password r",
+            [("a", "", "p"), ("c", "", "r")],
+        ),
         ("machine a account x login u password p", [("a", "u", "p")]),
         ("machine machine password password", [("machine", "", "password")]),
         ("password lost\nnonsense", []),
     ],
-    ids=["empty", "line", "lines", "comments", "two", "default", "quoted", "capitals", "macro", "account", "words", "nonsense"],
-)  # fmt: skip
+    ids="empty line lines comments two default quoted capitals macro account words nonsense".split(),
+)
 def test_a_file_is_read_as_curl_reads_it(content: str, entries: list[tuple[str | None, str, str]]) -> None:
     assert shown(parse(content)) == entries
 
