@@ -185,6 +185,11 @@ class Config(Value):
                 raise ValueError(f"handoff.{role}: there is no cache {name!r}{close_match(name, self.caches)}")
             if self.caches[name].writers is not expected:
                 raise ValueError(f'handoff.{role}: cache {name!r} must have writers = "{expected}"')
+            if self.caches[name].publish:
+                raise ValueError(
+                    f"handoff.{role}: cache {name!r} is published to: what build jobs leave there would be published "
+                    "before any test, and they would hold the key to it; take another cache for the handoff"
+                )
         if self.handoff.mode == "cache" and not (self.handoff.protected or self.handoff.unprotected):
             raise ValueError('handoff.mode = "cache" needs handoff.protected or handoff.unprotected')
         open_urls = {url: name for name, cache in self.caches.items() if not _closed(cache) for url in _urls(cache)}
@@ -192,6 +197,16 @@ class Config(Value):
             if _closed(cache) and (shared := sorted(_urls(cache) & open_urls.keys())):
                 other = open_urls[shared[0]]
                 raise ValueError(f"caches: merge requests can write to {other!r}, and {name!r}: one URL for both")
+        open_tokens = {
+            token: name for name, cache in self.caches.items() if not _closed(cache) for token in _keys(cache)
+        }
+        for name, cache in self.caches.items():
+            if _closed(cache) and (shared := sorted(_keys(cache) & open_tokens.keys())):
+                other = open_tokens[shared[0]]
+                raise ValueError(
+                    f"caches: merge requests push to {other!r} with {shared[0]}, which would also write to {name!r}: "
+                    "give one of them a token of its own for pushing (push_token_env, push_token_file)"
+                )
         names = [test.name for test in self.tests]
         if len(set(names)) != len(names):
             raise ValueError("tests: two tests have one name")
@@ -200,6 +215,14 @@ class Config(Value):
 
 def _closed(cache: CacheConfig) -> bool:
     return cache.writers is not WriterClass.UNPROTECTED
+
+
+def _keys(cache: CacheConfig) -> set[str]:
+    """Where the token for pushing to a cache that we write comes from."""
+    if cache.writers is WriterClass.UPSTREAM:
+        return set()
+    own = {token for token in (cache.push_token_env, cache.push_token_file) if token}
+    return own or {token for token in (cache.token_env, cache.token_file) if token}
 
 
 def _urls(cache: CacheConfig) -> set[str]:

@@ -170,7 +170,7 @@ def trusted(
 
 def _signed(paths: Sequence[str], store: str, options: Sequence[str], memory: Path) -> set[str]:
     named: set[str] = set()
-    command = ["nix", *nix.FEATURES, "store", "verify", "--no-contents"]
+    command = ["nix", *nix.FEATURES, "store", "verify", "--quiet", "--no-contents"]
     ran = _run(
         command,
         paths,
@@ -204,7 +204,7 @@ def closure_trusted(
         options: extra options.
     """
     trust = ("--no-trust",) if public_keys is None else _needing(public_keys)
-    command = ["nix", *nix.FEATURES, "store", "verify", "--no-contents", "--recursive", "--store", store]
+    command = ["nix", *nix.FEATURES, "store", "verify", "--quiet", "--no-contents", "--recursive", "--store", store]
     return process.run([*command, *nix.FORGET, *_SOON, *options, *trust, *paths], allowed="any").returncode == 0
 
 
@@ -227,7 +227,7 @@ def check_contents(
     """
     trust = ("--no-trust",) if public_keys is None else _needing(public_keys)
     for chunk in nix.argument_chunks(paths):
-        command = ["nix", *nix.FEATURES, "store", "verify"]
+        command = ["nix", *nix.FEATURES, "store", "verify", "--quiet"]
         _run(command, chunk, store, (*_REMEMBER, *options, *trust), memory, on_idle=on_idle)
 
 

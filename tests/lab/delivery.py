@@ -157,19 +157,17 @@ def _closure(drv: str, references: Mapping[str, list[str]]) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Delivered:
-    """A pipeline that ran, and the world behind it.
+class Ran:
+    """A pipeline that was planned and ran.
 
     Attributes:
         offer: what plain Nix says of the commit.
         plan, pipeline: `plan.json` and `pipeline.yml`, parsed.
         handoff: the folder that `generate` wrote.
-        bootstrap: the store in which it ran.
+        checkout: where the child ran; the runner's files are in there, too.
+        bootstrap: the store in which `generate` ran.
         stores: of the child's jobs.
         result: how the jobs ended.
-        running: host → store path of the system that runs on it behind the pipeline.
-        caches: name → the files that a cache holds behind the pipeline (path → size and time of change).
-        requests: what the publish cache was asked for in the pipeline: (address, path).
         seconds: how long `generate` and the child took.
     """
 
@@ -178,12 +176,10 @@ class Delivered:
     plan: dict[str, Any]
     pipeline: dict[str, Any]
     handoff: Path
+    checkout: Path
     bootstrap: PrivateStore
     stores: JobStores
     result: PipelineResult
-    running: dict[str, str]
-    caches: dict[str, dict[str, tuple[int, int]]]
-    requests: list[tuple[str, str]]
     seconds: tuple[float, float]
 
     @property
@@ -221,6 +217,81 @@ class Delivered:
                     yield f"artifact {file.name} of {job.name}", file.read_text("utf-8", "replace")
         for file in sorted(self.handoff.iterdir()):
             yield file.name, file.read_bytes().decode("utf-8", "replace")
+
+
+def plan_and_run(
+    project: Project,
+    runner: Runner,
+    folder: Path,
+    *,
+    branch: str,
+    variables: Mapping[str, str],
+    planning: Mapping[str, str],
+    running: Mapping[str, str],
+) -> Ran:
+    """What GitLab does for the checked-out commit: the job that plans, then the child pipeline.
+
+    Args:
+        folder: for everything of this pipeline; must not exist. Base evaluations lie beside it.
+        branch: the one that is checked out.
+        variables: GitLab's own, of the child.
+        planning, running: further variables of the job that plans, and of the child's jobs.
+    """
+    handoff = folder / "handoff"
+    commit = project.head
+    bootstrap = PrivateStore(folder / "bootstrap")
+    stores = JobStores(folder / "stores")
+    inspect = project.clone(folder / "inspect", branch=branch, commit=commit)
+    source = "merge_request_event" if "CI_MERGE_REQUEST_IID" in variables else "push"
+    started = time.monotonic()
+    bootstrap.pipelinegen(
+        *("generate", inspect, "-o", handoff),
+        env={
+            **variables,
+            **ISOLATED,
+            "CI_PIPELINE_SOURCE": source,
+            "CI_PROJECT_DIR": str(inspect),
+            "PIPELINEGEN_CACHE_DIR": str(folder.parent / "base-evaluations"),
+            **planning,
+        },
+        cwd=inspect,
+    )
+    generated = time.monotonic()
+    checkout = project.clone(folder / "checkout", branch=branch, commit=commit)
+    result = runner.run_pipeline(
+        handoff / "pipeline.yml",
+        checkout,
+        variables={"PIPELINEGEN_HANDOFF": str(handoff), **variables, **running, **stores.variables},
+        unset=[] if "CI_COMMIT_BRANCH" in variables else ["CI_COMMIT_BRANCH"],
+    )
+    ended = time.monotonic()
+    return Ran(
+        commit=commit,
+        offer=Offer.at(project, commit, PrivateStore(folder.parent / "reference")),
+        plan=json.loads((handoff / "plan.json").read_text()),
+        pipeline=yaml.safe_load((handoff / "pipeline.yml").read_text()),
+        handoff=handoff,
+        checkout=checkout,
+        bootstrap=bootstrap,
+        stores=stores,
+        result=result,
+        seconds=(generated - started, ended - generated),
+    )
+
+
+@dataclass(frozen=True)
+class Delivered(Ran):
+    """A pipeline that ran, and the world behind it.
+
+    Attributes:
+        running: host → store path of the system that runs on it behind the pipeline.
+        caches: name → the files that a cache holds behind the pipeline (path → size and time of change).
+        requests: what the publish cache was asked for in the pipeline: (address, path).
+    """
+
+    running: dict[str, str]
+    caches: dict[str, dict[str, tuple[int, int]]]
+    requests: list[tuple[str, str]]
 
 
 @dataclass
@@ -275,48 +346,22 @@ class Delivery:
 
     def _run(self, branch: str, variables: dict[str, str], secrets: dict[str, str]) -> Delivered:
         self.count += 1
-        folder = self.folder / f"pipeline-{self.count}"
-        handoff = folder / "handoff"
-        commit = self.project.head
-        bootstrap = PrivateStore(folder / "bootstrap")
-        stores = JobStores(folder / "stores")
-        inspect = self.project.clone(folder / "inspect", branch=branch, commit=commit)
-        source = "merge_request_event" if "CI_MERGE_REQUEST_IID" in variables else "push"
         asked = len(self.publish.requests)
-        started = time.monotonic()
-        # The bootstrap job builds nothing, publishes nothing and deploys nothing: it needs no secret.
-        bootstrap.pipelinegen(
-            *("generate", inspect, "-o", handoff),
-            env={
-                **variables,
-                **ISOLATED,
-                "CI_PIPELINE_SOURCE": source,
-                "CI_PROJECT_DIR": str(inspect),
-                "PIPELINEGEN_CACHE_DIR": str(self.folder / "base-evaluations"),
-            },
-            cwd=inspect,
-        )
-        generated = time.monotonic()
-        given = {"PIPELINEGEN_HANDOFF": str(handoff), **variables, **secrets, **stores.variables}
-        result = self.runner.run_pipeline(
-            handoff / "pipeline.yml",
-            self.project.clone(folder / "checkout", branch=branch, commit=commit),
-            variables=given,
-            unset=[] if "CI_COMMIT_BRANCH" in variables else ["CI_COMMIT_BRANCH"],
+        ran = plan_and_run(
+            self.project,
+            self.runner,
+            self.folder / f"pipeline-{self.count}",
+            branch=branch,
+            variables=variables,
+            # The bootstrap job builds nothing, publishes nothing and deploys nothing: it needs no secret.
+            planning={},
+            running=secrets,
         )
         return Delivered(
-            commit=commit,
-            offer=self.offer(),
-            plan=json.loads((handoff / "plan.json").read_text()),
-            pipeline=yaml.safe_load((handoff / "pipeline.yml").read_text()),
-            handoff=handoff,
-            bootstrap=bootstrap,
-            stores=stores,
-            result=result,
+            **vars(ran),
             running={name: host.current_system() for name, host in self.hosts.items()},
             caches={name: _files(self.cache_folder(name)) for name in self.keys},
             requests=self.publish.requests[asked:],
-            seconds=(generated - started, time.monotonic() - generated),
         )
 
 

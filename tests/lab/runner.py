@@ -80,6 +80,7 @@ class Runner:
         variables: Mapping[str, str],
         unset: Collection[str] = (),
         manual: Collection[str] = (),
+        only: Collection[str] = (),
         timeout: float = 300,
     ) -> PipelineResult:
         """Run the pipeline in `child` on a checked-out repository.
@@ -91,6 +92,7 @@ class Runner:
             unset: variables that must be absent, such as CI_COMMIT_BRANCH for a merge request.
             manual: manual jobs that somebody starts. Those that nobody starts, and whoever needs them, do
                 not run.
+            only: run these jobs alone, as somebody does who retries them; what they need has passed before.
             timeout: seconds for the whole pipeline.
 
         Raises:
@@ -115,7 +117,9 @@ class Runner:
         self.home.mkdir(parents=True, exist_ok=True)
         listed = run([*self.command, *options, "--list-json"], env=environment, cwd=checkout)
         jobs: list[dict[str, Any]] = json.loads(listed.stdout[listed.stdout.index("[\n") :])
-        ended = run([*self.command, *options], env=environment, cwd=checkout, timeout=timeout, check=False)
+        ended = run(
+            [*self.command, *options, *sorted(only)], env=environment, cwd=checkout, timeout=timeout, check=False
+        )
         verdicts = _verdicts(ended.stdout, [str(job["name"]) for job in jobs])
         failed = "failed" in verdicts.values()
         # Its own exit code must agree with what was read from its table; else it broke in the middle.

@@ -82,3 +82,47 @@ def test_a_protected_pipeline_trusts_no_cache_that_anybody_can_write() -> None:
     assert list(trusted_caches(parsed, PipelineClass.UNPROTECTED)) == ["any", "mine", "up"]
     assert handoff_cache(parsed, PipelineClass.PROTECTED) == "mine"
     assert handoff_cache(parsed, PipelineClass.UNPROTECTED) == "any"
+
+
+def attic(name: str, **settings: object) -> dict[str, object]:
+    return {"backend": "attic", "url": f"https://c.example/{name}", **settings}
+
+
+def test_merge_requests_and_main_do_not_push_with_one_token() -> None:
+    caches = {
+        "any": attic("any", writers="unprotected", token_env="TOKEN"),
+        "main": attic("main", writers="protected", token_env="TOKEN"),
+    }
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": caches})
+    assert "a token of its own" in (raised.value.why or "")
+    caches["main"]["push_token_env"] = "MAIN_TOKEN"
+    config_file.parse({"caches": caches})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"backend": "attic", "url": "file:///cache"},
+        {"backend": "attic", "url": "https://c.example/"},
+        {"backend": "attic", "url": "https://c.example/a.b"},
+        {"backend": "attic", "url": "https://c.example/ci?x=1"},
+        {"backend": "attic", "url": "https://c.example/ci", "netrc_file": "/netrc"},
+        {"backend": "attic", "url": "https://c.example/ci", "token_env": "A", "token_file": "/b"},
+        {"backend": "attic", "url": "https://c.example/ci", "token_env": "not a name"},
+        {"backend": "attic", "url": "https://c.example/ci", "warm": ["**"]},
+        {"url": "https://c.example/ci", "token_env": "A"},
+        {"url": "https://c.example/ci", "retention": "1 day"},
+    ],
+    ids=["file", "no name", "bad name", "query", "netrc", "two tokens", "bad variable", "warm", "nix token", "nix age"],
+)
+def test_settings_that_make_no_sense_for_a_backend_are_refused(table: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        config_file.parse({"caches": {"ci": table}})
+
+
+def test_what_build_jobs_leave_is_not_published_by_that() -> None:
+    caches = {"main": {"url": "file:///c", "writers": "protected", "publish": True}}
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": caches, "handoff": {"mode": "cache", "protected": "main"}})
+    assert "published before any test" in (raised.value.why or "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -102,8 +104,19 @@ def test_a_fork_uses_what_other_merge_requests_made(scene: Scene) -> None:
     scene.build("lib", OPEN, drvs["lib"])
     assert scene.server.objects("open") == {lib}
     scene.store.instantiate("lib", "app")
+    before = len(scene.server.requests)
     assert scene.build("app", FORK, drvs["app"], fetch=(lib,)).built == (drvs["app"],)
     assert scene.server.objects("open") == {lib}
+    # The caches were asked what need not be left as an artifact, by reading alone.
+    assert "without 1 that a trusted cache has" in scene.log.getvalue()
+    sent = {request.headers.get("authorization", "") for request in scene.server.requests[before:]}
+    assert sent
+    assert not any(_holds(value, os.environ[f"PUSH_{name}"]) for value in sent for name in ("main", "open"))
+
+
+def _holds(authorization: str, token: str) -> bool:
+    scheme, _, rest = authorization.partition(" ")
+    return token in (base64.b64decode(rest).decode() if scheme.lower() == "basic" else rest)
 
 
 def test_a_path_that_a_merge_request_forged_is_built_again_on_main(scene: Scene) -> None:

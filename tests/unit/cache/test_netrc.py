@@ -36,7 +36,20 @@ def shown(entries: list[Entry]) -> list[tuple[str | None, str, str]]:
         ("machine machine password password", [("machine", "", "password")]),
         ("password lost\nnonsense", []),
     ],
-    ids="empty line lines comments two default quoted capitals macro account words nonsense".split(),
+    ids=[
+        "empty",
+        "line",
+        "lines",
+        "comments",
+        "two",
+        "default",
+        "quoted",
+        "capitals",
+        "macro",
+        "account",
+        "words",
+        "nonsense",
+    ],
 )
 def test_a_file_is_read_as_curl_reads_it(content: str, entries: list[tuple[str | None, str, str]]) -> None:
     assert shown(parse(content)) == entries

@@ -170,16 +170,9 @@ def test_without_an_environment_the_script_says_that_building_jobs_see_the_publi
             {"ci_main": {**CI_MAIN, "token_env": "ONE"}, "prod": {**PROD, "push_token_env": "ONE"}},
             "who builds could publish",
         ),
-        (
-            {
-                "ci_main": {**CI_MAIN, "token_env": "ONE"},
-                "ci_mr": {**CI_MAIN, "writers": "unprotected", "url": f"{A}mr", "token_env": "ONE"},
-            },
-            "each handoff cache",
-        ),
         ({"ci_main": CI_MAIN, "prod": PROD, "far": {**PROD, "url": "https://far.example.org/far"}}, "of 2 servers"),
     ],
-    ids=["building and publishing", "both classes", "two servers"],
+    ids=["building and publishing", "two servers"],
 )
 def test_a_variable_that_would_have_to_hold_two_tokens_is_told(caches: dict[str, Any], words: str) -> None:
     handoff = {role: name for role, name in HANDOFF.items() if role == "mode" or name.replace("-", "_") in caches}
