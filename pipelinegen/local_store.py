@@ -50,7 +50,7 @@ def closure_infos(paths: Sequence[str]) -> list[PathInfo]:
         ((), [path for path in paths if not path.endswith(".drv")]),
         (("--derivation",), [path for path in paths if path.endswith(".drv")]),
     ):
-        for chunk in nix.argument_chunks(group):
+        for chunk in nix.argument_chunks(group, limit=nix.MANY):
             command = ["nix", *nix.FEATURES, "path-info", "--json", "--recursive", *meaning, *chunk]
             found.update(path_info.parse(process.run(command).stdout))
     return path_info.references_first(info for info in found.values() if info is not None)

@@ -60,9 +60,9 @@ def infos(
     answers: dict[str, PathInfo | None] = {}
     # Told plainly, the path of a derivation means its outputs to versions before 2.13.
     files = [path for path in paths if not path.endswith(".drv")]
-    for chunk in nix.argument_chunks(files):
+    for chunk in nix.argument_chunks(files, limit=nix.MANY):
         answers.update(_infos(chunk, store, common, memory))
-    for chunk in nix.argument_chunks(path for path in paths if path.endswith(".drv")):
+    for chunk in nix.argument_chunks((path for path in paths if path.endswith(".drv")), limit=nix.MANY):
         answers.update(_derivation_infos(chunk, store, common, memory))
     return {path: answers[path] for path in paths}
 
@@ -116,7 +116,7 @@ def closure(paths: Sequence[str], *, store: str, options: Sequence[str] = (), me
         CommandError: the store does not answer, or something is not there.
     """
     found: set[str] = set()
-    for chunk in nix.argument_chunks(paths):
+    for chunk in nix.argument_chunks(paths, limit=nix.MANY):
         command = ["nix", *nix.FEATURES, "path-info", "--recursive"]
         found.update(_run(command, chunk, store, (*_REMEMBER, *options), memory).text.split())
     return sorted(found)
@@ -129,19 +129,22 @@ def remember_closures(paths: Sequence[str], *, store: str, options: Sequence[str
     answers. That is why it is asked to say what it would fetch to a store that holds nothing. Whatever goes
     wrong, the answer is only shorter; it says nothing about what is not in it.
     """
-    found: list[str] = []
+    found: set[str] = set()
 
     def listen(line: str) -> None:
         if match := _LISTED.fullmatch(line):
-            found.append(match[1])
+            found.add(match[1])
 
     with tempfile.TemporaryDirectory(prefix="pipelinegen-empty-") as empty:
         environment = {**_environment(memory), "NIX_REMOTE": f"local?root={empty}"}
-        for chunk in nix.argument_chunks(paths):
+        for chunk in nix.argument_chunks(paths, limit=nix.MANY):
+            left = [path for path in chunk if path not in found]
+            if not left:
+                continue
             command = ["nix-store", "--realise", "--dry-run", *_REMEMBER, *_SOON, *options]
             fetch = ["--option", "substitute", "true", "--option", "substituters", store]
-            process.run([*command, *fetch, *chunk], env=environment, allowed="any", on_line=listen)
-    return sorted(set(found))
+            process.run([*command, *fetch, *left], env=environment, allowed="any", on_line=listen)
+    return sorted(found)
 
 
 def trusted(
@@ -163,7 +166,7 @@ def trusted(
     """
     arguments = (*_REMEMBER, *_SOON, *options, *_needing(public_keys))
     good: set[str] = set()
-    for chunk in nix.argument_chunks(paths):
+    for chunk in nix.argument_chunks(paths, limit=nix.MANY):
         good |= _signed(chunk, store, arguments, memory)
     return good
 
@@ -226,7 +229,7 @@ def check_contents(
         CommandError: something could not be fetched, is not what it should be, or is not signed.
     """
     trust = ("--no-trust",) if public_keys is None else _needing(public_keys)
-    for chunk in nix.argument_chunks(paths):
+    for chunk in nix.argument_chunks(paths, limit=nix.MANY):
         command = ["nix", *nix.FEATURES, "store", "verify", "--quiet"]
         _run(command, chunk, store, (*_REMEMBER, *options, *trust), memory, on_idle=on_idle)
 

@@ -31,6 +31,10 @@ def _name(folder: Path | None) -> str:
     return "nix-on-path" if folder is None or folder == _nix_folders()[0] else folder.parent.name
 
 
+ONE_NIX = pytest.mark.parametrize("nix_bin", _nix_folders()[:1], ids=_name, indirect=True)
+"""For tests to which the version of Nix makes no difference."""
+
+
 @pytest.fixture(params=_nix_folders(), ids=_name)
 def nix_bin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of one Nix, which is first on PATH, with an empty store and empty caches for this test."""

@@ -15,7 +15,7 @@ import contextlib
 import gzip
 import json
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipelinegen.cache.attic.protocol import store_hash
 from pipelinegen.config import Config
 from tests.attic_server import AtticServer
 from tests.attic_server.real import RealAttic
+from tests.gitrepo import ISOLATED
 from tests.integration.attic.client import Client
 from tests.lab.delivery import Offer, Ran, plan_and_run
 from tests.lab.host import Host, running_host
@@ -141,11 +142,6 @@ class Delivery:
             for part, text in zip(("token", "payload", "signature"), (token, *token.split(".")[1:]), strict=True)
         }
 
-    @property
-    def config_file(self) -> Path:
-        """Of the project."""
-        return self.project.folder / "pipelinegen.toml"
-
     def offer(self) -> Offer:
         """What the flake offers at the checked-out commit, the whole of it."""
         return Offer.at(self.project, self.project.head, PrivateStore(self.folder / "reference"))
@@ -238,11 +234,11 @@ class Delivery:
         """The store paths that a cache of the test server holds; of the real one nobody can list them."""
         return frozenset(self.server.objects(cache)) if isinstance(self.server, AtticServer) else frozenset()
 
-    def run(self, store: PrivateStore, *words: str | Path, check: bool = True, **environment: str) -> Result:
-        """Run `pipelinegen WORDS` with the project's configuration."""
-        return store.pipelinegen(
-            "--config", self.config_file, *words, env=environment, cwd=self.project.folder, check=check
-        )
+    def run(
+        self, store: PrivateStore, *words: str | Path, environment: Mapping[str, str], check: bool = True
+    ) -> Result:
+        """Run `pipelinegen WORDS` in the project's own folder."""
+        return store.pipelinegen(*words, env={**ISOLATED, **environment}, cwd=self.project.folder, check=check)
 
     def fetch(
         self, store: PrivateStore, cache: str, *paths: str, token: str | None = None, key: str | None = None
@@ -384,10 +380,9 @@ def _token(server: AtticServer | RealAttic, grant: Grant) -> str:
 
 
 def _write_config(file: Path, command: Path, url: str, host: Host | None, keys: Mapping[str, str], more: str) -> Config:
-    lines = {name: f'public_key = "{keys[name]}"' if name in keys else "" for name in (PROTECTED, UNPROTECTED, PUBLISH)}
-    text = _CONFIG.format(command=json.dumps(str(command)), url=url, keys=lines)
-    text += (_HOST.format(address=host.address) if host else "") + more
-    file.write_text(text)
+    lines = defaultdict(str, {name: f'public_key = "{key}"' for name, key in keys.items()})
+    text = (_CONFIG + more).format(command=json.dumps(str(command)), url=url, keys=lines)
+    file.write_text(text + (_HOST.format(address=host.address) if host else ""))
     return config_file.load(file.parent, explicit=file).config
 
 
@@ -400,7 +395,7 @@ def delivery(
     Args:
         server: has no caches yet.
         machine: whether there is one.
-        more: more configuration.
+        more: more configuration, in which `{url}` is the server's, and `{keys[NAME]}` the line with a cache's key.
     """
     with contextlib.ExitStack() as stack:
         host = stack.enter_context(running_host(lab.base_image, HOST, folder / "host")) if machine else None

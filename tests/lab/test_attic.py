@@ -416,7 +416,8 @@ def test_no_token_is_in_a_log_an_artifact_a_plan_a_pipeline_file_or_a_command_li
 ) -> None:
     looked = [where for one in every.values() for where, _ in one.seen()]
     assert {"plan.json", "pipeline.yml", f"artifact push.json of {SYSTEM_PUSH}", f"log of {DEPLOY}"} <= set(looked)
-    assert {name: one.leaks(world.secrets) for name, one in every.items()} == dict.fromkeys(every, [])
+    for name, one in every.items():
+        assert one.leaks(world.secrets) == [], name
     commands = {command for one in every.values() for command in one.watch.commands}
     assert any(" run push " in command for command in commands)
     assert any("nix-store --realise" in command for command in commands)

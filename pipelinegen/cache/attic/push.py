@@ -13,14 +13,17 @@ from pipelinegen.cache.attic.endpoint import follow
 from pipelinegen.cache.attic.protocol import CacheSettings, store_hash
 from pipelinegen.cache.attic.refusals import RefusedError
 from pipelinegen.cache.attic.retry import Backoff
-from pipelinegen.cache.attic.upload import Limits, upload_all
+from pipelinegen.cache.attic.upload import Limits, behind, upload_all
 from pipelinegen.cache.model import FailureClass, Outcome, PathReport, PushProgress
-from pipelinegen.path_info import PathInfo
+from pipelinegen.path_info import PathInfo, references_first
 
 T = TypeVar("T")
 
 SENT_AGAIN = 2
 """How often what the server lost is sent once more."""
+
+LAST_QUESTION_SECONDS = 30.0
+"""For a question after the deadline: what arrived is asked for all the same."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,13 @@ async def patiently(call: Callable[[], Awaitable[T]], limits: Limits) -> T:
     failures = 0
     while True:
         try:
-            return await call()
+            # An answer that comes drop by drop is never late for those who only wait for the next drop.
+            async with asyncio.timeout(max(limits.deadline - limits.now(), LAST_QUESTION_SECONDS)):
+                return await call()
+        except TimeoutError as error:
+            raise RefusedError(
+                FailureClass.DEADLINE, "no whole answer came in the time that there was for it"
+            ) from error
         except RefusedError as error:
             failures += 1
             delay = limits.backoff.delay(failures, limits.chance(), error.retry_after)
@@ -95,10 +104,8 @@ async def send_missing(
     """Send what is missing, ask for all of it again, and send once more what the server lost.
 
     Returns:
-        path → what became of it, for all paths of the closure.
-
-    Raises:
-        RefusedError: the server does not say what it has.
+        path → what became of it, for all paths of the closure. Of what the server took, and cannot be asked about
+        afterwards, it is not known whether it is there: it counts as failed.
     """
     reports = dict(missing.reports)
     send = missing.send
@@ -107,7 +114,11 @@ async def send_missing(
         reports.update({path: added(reports.get(path), report) for path, report in sent.items()})
         send = await _made_possible(missing, reports, limits)
     for again in range(SENT_AGAIN + 1):
-        lost = await _lost(missing, reports, limits)
+        try:
+            lost = await _lost(missing, reports, limits)
+        except RefusedError as error:
+            reports.update(_unconfirmed(reports, error))
+            break
         if not lost:
             break
         if again < SENT_AGAIN and limits.now() < limits.deadline:
@@ -132,6 +143,18 @@ async def _lost(missing: Missing, reports: dict[str, PathReport], limits: Limits
     return [info for info in taken if store_hash(info.path) in lacking]
 
 
+def _unconfirmed(reports: dict[str, PathReport], error: RefusedError) -> dict[str, PathReport]:
+    """The reports of what the server took, when it does not say afterwards that it has it."""
+    update = {
+        "outcome": Outcome.FAILED,
+        "failure": error.failure,
+        "message": f"the server took it, and does not say that it has it: {error.message}",
+        "hint": error.hint,
+    }
+    taken = (report for report in reports.values() if report.outcome in {Outcome.PUSHED, Outcome.DEDUPLICATED})
+    return {report.path: report.model_copy(update=update) for report in taken}
+
+
 async def _made_possible(missing: Missing, reports: dict[str, PathReport], limits: Limits) -> tuple[PathInfo, ...]:
     """What can be sent after all: paths may have arrived though the server's answer did not."""
     doubtful = [
@@ -148,9 +171,23 @@ async def _made_possible(missing: Missing, reports: dict[str, PathReport], limit
     arrived = {path for path in doubtful if store_hash(path) not in lacking}
     there = {"outcome": Outcome.PUSHED, "failure": None, "message": None, "hint": None}
     reports.update({path: reports[path].model_copy(update=there) for path in arrived})
-    if not arrived:
-        return ()
-    return tuple(info for info in missing.send if reports[info.path].outcome is Outcome.NOT_TRIED)
+    return _unblocked(missing.send, reports) if arrived else ()
+
+
+def _unblocked(send: Sequence[PathInfo], reports: dict[str, PathReport]) -> tuple[PathInfo, ...]:
+    """What was not tried and refers to nothing that failed; what does is told what stands in its way."""
+    possible = []
+    blocked = {path for path, report in reports.items() if report.outcome is Outcome.FAILED}
+    for info in references_first(send):
+        if reports[info.path].outcome is not Outcome.NOT_TRIED:
+            continue
+        obstacle = next((other for other in info.others if other in blocked), None)
+        if obstacle is None:
+            possible.append(info)
+            continue
+        blocked.add(info.path)
+        reports[info.path] = reports[info.path].model_copy(update={"message": behind(obstacle)})
+    return tuple(possible)
 
 
 def added(first: PathReport | None, second: PathReport) -> PathReport:

@@ -64,6 +64,8 @@ class Served:
 
     def _absent(self, paths: Sequence[str], why: dict[str, str]) -> list[str]:
         with _memory() as memory:
+            # Many at once; one after the other, each would take a round trip.
+            remote_store.remember_closures(paths, store=self.url, options=self.options, memory=memory)
             found = remote_store.infos(paths, store=self.url, options=self.options, memory=memory)
             there = [path for path in paths if found.get(path) is not None]
             signed = self._signed(there, memory)

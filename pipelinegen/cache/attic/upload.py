@@ -132,7 +132,7 @@ class _Uploads:
     async def run(self) -> dict[str, PathReport]:
         try:
             while self._ready or self._delayed or self._running:
-                if self._given_up is None and self._limits.now() >= self._limits.deadline:
+                if self._limits.now() >= self._limits.deadline:
                     await self._stop_at_deadline()
                     break
                 self._start()
@@ -179,7 +179,7 @@ class _Uploads:
         if len(self._running) < self._parallelism.allowed:
             if now < self._quiet_until:
                 seconds = min(seconds, self._quiet_until - now)
-            elif self._delayed:
+            elif self._delayed and self._given_up is None:
                 seconds = min(seconds, max(0.0, self._delayed[0][0] - now))
         if not self._running:
             await asyncio.sleep(seconds)
@@ -234,12 +234,12 @@ class _Uploads:
 
     def _fail(self, path: str, error: RefusedError) -> None:
         self._end(path, Outcome.FAILED, failure=error.failure, message=error.message, hint=error.hint)
-        behind = list(self._paths[path].wanted_by)
-        while behind:
-            other = behind.pop()
+        referrers = list(self._paths[path].wanted_by)
+        while referrers:
+            other = referrers.pop()
             if self._paths[other].report is None:
-                self._end(other, Outcome.NOT_TRIED, message=f"it refers to {path}, which was not pushed")
-                behind += self._paths[other].wanted_by
+                self._end(other, Outcome.NOT_TRIED, message=behind(path))
+                referrers += self._paths[other].wanted_by
 
     def _end(
         self,
@@ -272,7 +272,7 @@ class _Uploads:
         running = dict(self._running)
         await _cancel(self._running)
         self._running.clear()
-        self._given_up = "not tried: the time for the whole push was over"
+        self._given_up = self._given_up or "not tried: the time for the whole push was over"
         begun = [*running.values(), *(self._names[rank] for _, rank in self._delayed)]
         for path in sorted(begun):
             last = self._paths[path].last
@@ -296,6 +296,11 @@ class _Uploads:
                 jobs=self._parallelism.allowed,
             )
         )
+
+
+def behind(path: str) -> str:
+    """Why something that refers to `path` is not sent."""
+    return f"it refers to {path}, which was not pushed"
 
 
 async def _cancel(tasks: dict[asyncio.Task[Uploaded], str]) -> None:

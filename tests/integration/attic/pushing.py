@@ -10,7 +10,7 @@ import pytest
 
 from pipelinegen import process
 from pipelinegen.cache.attic.backend import AtticCache
-from pipelinegen.cache.model import CacheBackend, PushReport
+from pipelinegen.cache.model import CacheBackend, PathReport, PushReport
 from pipelinegen.config_caches import CacheConfig, Pushing, WriterClass
 from tests.attic_server import AtticServer
 
@@ -90,3 +90,8 @@ class Scene:
     def push(self, *paths: str, **settings: object) -> PushReport:
         """Push to it."""
         return self.cache(**settings).push(paths)  # type: ignore[arg-type]
+
+
+def report_of(report: PushReport, path: str) -> PathReport:
+    """What became of one path."""
+    return next(one for one in report.paths if one.path == path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen import local_store, nar, process, remote_store
+from pipelinegen import local_store, nar, nix, process, remote_store
 from pipelinegen.errors import CommandError, StepFailedError
 from tests.integration.cache.serving import CacheServer, serving
 
@@ -105,7 +105,8 @@ def test_paths_that_are_not_here_are_named(built: Built) -> None:
 
 
 def test_thousands_of_paths_fit_many_command_lines(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelinegen.nix.ARGUMENT_BYTES", 10)
+    for limit in ("ARGUMENT_BYTES", "MANY"):
+        monkeypatch.setattr(nix, limit, 10)
     infos = local_store.closure_infos([built.source, built.app, built.lib, built.lib_drv])
     assert {info.path for info in infos} == {built.lib, built.app, built.lib_drv, built.source}
 

@@ -29,10 +29,11 @@ from pipelinegen.run.build import run_unit
 from pipelinegen.run.handoff import read_work
 from pipelinegen.run.result import Reports
 
-folder, config, report = map(Path, sys.argv[1:])
+folder, config, report, begun = map(Path, sys.argv[1:])
 work = read_work(folder)
 try:
     with process.interruptible():
+        begun.touch()
         run_unit(
             work,
             work.units[0],
@@ -70,10 +71,14 @@ def test_an_interrupted_build_leaves_nothing_running_and_nothing_torn(
     config = tmp_path / "config.json"
     config.write_text(caches.config.model_dump_json())
     report = tmp_path / "report" / "junit.xml"
+    begun = tmp_path / "begun"
     with subprocess.Popen(
-        [sys.executable, "-c", JOB, tmp_path / "handoff", config, report], stderr=subprocess.PIPE
+        [sys.executable, "-c", JOB, tmp_path / "handoff", config, report, begun], stderr=subprocess.PIPE
     ) as job:
-        time.sleep(0.8 + delay)
+        while not begun.exists():
+            assert job.poll() is None, job.communicate()[1].decode()
+            time.sleep(0.02)
+        time.sleep(delay)
         job.send_signal(number)
         _, errors = job.communicate(timeout=30)
     assert job.returncode == 128 + number, errors.decode()
