@@ -136,7 +136,7 @@ def remember_closures(paths: Sequence[str], *, store: str, options: Sequence[str
             found.add(match[1])
 
     with tempfile.TemporaryDirectory(prefix="pipelinegen-empty-") as empty:
-        environment = {**_environment(memory), "NIX_REMOTE": f"local?root={empty}"}
+        environment = {**_environment(memory), "NIX_REMOTE": f"local?root={Path(empty).resolve()}"}
         for chunk in nix.argument_chunks(paths, limit=nix.MANY):
             left = [path for path in chunk if path not in found]
             if not left:

@@ -33,7 +33,10 @@ from pipelinegen.path_info import PathInfo
 CONNECT_SECONDS = 15.0
 HESITATION_SECONDS = 2.0
 READ_BYTES = 1 << 16
-"""Of an answer that is only read for what it says."""
+"""Of a refusal, which is only read for what it says."""
+
+ANSWER_BYTES = 4 << 20
+"""Of any other answer; the longest are 5,000 hashes with less than 40 bytes each."""
 
 IN_THIS_THREAD = 1 << 20
 """Archives up to this size are read without another thread, which costs more than it saves."""
@@ -54,6 +57,9 @@ class AtticClient:
         answer_timeout: seconds it may take to answer once it has everything.
         connections: at most, kept open between requests.
         now: seconds since the epoch.
+
+    Raises:
+        RefusedError: the environment names proxies or certificates that are none.
     """
 
     def __init__(
@@ -69,15 +75,20 @@ class AtticClient:
         self.address = address
         self._token = token.get_secret_value() if token is not None else None
         self._now = now
-        headers = {"User-Agent": f"pipelinegen/{__version__}"}
+        # A piece of an upload, and then the answer, as a whole: drop by drop, each of them may take for ever.
+        self._patience = CONNECT_SECONDS + stall_timeout + answer_timeout
+        headers = {"User-Agent": f"pipelinegen/{__version__}", "Accept-Encoding": "identity"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        self._http = httpx.AsyncClient(
-            headers=headers,
-            verify=_trusted_certificates(),
-            timeout=httpx.Timeout(connect=CONNECT_SECONDS, read=answer_timeout, write=stall_timeout, pool=None),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                headers=headers,
+                verify=_trusted_certificates(),
+                timeout=httpx.Timeout(connect=CONNECT_SECONDS, read=answer_timeout, write=stall_timeout, pool=None),
+                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            )
+        except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
+            raise refusals.from_environment(error) from None  # it may hold a proxy's password
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,8 +126,8 @@ class AtticClient:
             question = {"cache": self.address.cache, "store_path_hashes": list(part)}
             answer = await self._request("POST", self.address.missing_url, asked, content=_json(question))
             try:
-                lacking.update(str(one) for one in json.loads(answer)["missing_paths"])
-            except (ValueError, KeyError, TypeError):
+                lacking |= _missing_of(answer, part)
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise refusals.from_page(asked) from None
         return lacking
 
@@ -185,7 +196,7 @@ class AtticClient:
                     )
                 async for chunk in response.aiter_raw():
                     on_bytes(len(chunk))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise refusals.from_network(error, asked) from error
 
     def _asked(self, permission: str) -> Asked:
@@ -202,12 +213,19 @@ class AtticClient:
     ) -> bytes:
         kind = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
         try:
-            async with self._http.stream(method, url, content=content, headers={**kind, **(headers or {})}) as response:
-                if not response.is_success:
-                    beginning = await _beginning(response)
-                    raise refusals.from_response(response.status_code, response.headers, beginning, asked)
-                return await response.aread()
-        except httpx.TransportError as error:
+            async with asyncio.timeout(self._patience) as limit:
+                if content is not None and not isinstance(content, bytes):
+                    content = _prolonging(content, limit, self._patience)
+                async with self._http.stream(
+                    method, url, content=content, headers={**kind, **(headers or {})}
+                ) as response:
+                    if not response.is_success:
+                        beginning = await _beginning(response)
+                        raise refusals.from_response(response.status_code, response.headers, beginning, asked)
+                    return await _read(response, ANSWER_BYTES, bytearray())
+        except TimeoutError as error:
+            raise refusals.no_answer(asked) from error
+        except httpx.RequestError as error:
             raise refusals.from_network(error, asked) from error
         except httpx.InvalidURL as error:
             raise RefusedError(FailureClass.WRONG_ENDPOINT, f"{url} is no address: {error}") from error
@@ -215,10 +233,13 @@ class AtticClient:
     async def _hear(self, asked: Asked, headers: dict[str, str]) -> None:
         """Whether the head of an upload is refused already; no answer to it means no."""
         timeout = httpx.Timeout(CONNECT_SECONDS, read=HESITATION_SECONDS)
-        with contextlib.suppress(httpx.TransportError):
-            async with self._http.stream(
-                "PUT", self.address.upload_url, content=_OnlyTheHead(), headers=headers, timeout=timeout
-            ) as response:
+        with contextlib.suppress(httpx.TransportError, TimeoutError):
+            async with (
+                asyncio.timeout(CONNECT_SECONDS + HESITATION_SECONDS),
+                self._http.stream(
+                    "PUT", self.address.upload_url, content=_OnlyTheHead(), headers=headers, timeout=timeout
+                ) as response,
+            ):
                 if not response.is_success:
                     beginning = await _beginning(response)
                     raise refusals.from_response(response.status_code, response.headers, beginning, asked)
@@ -233,6 +254,8 @@ class AtticClient:
         while (chunk := await _next(chunks, info)) is not None:
             digest.update(chunk)
             size += len(chunk)
+            if size > info.nar_size:
+                break  # more than was announced cannot be sent
             if held is not None:
                 yield held
                 on_bytes(len(held))
@@ -271,16 +294,39 @@ class _OnlyTheHead(AsyncIterator[bytes]):
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Enough of an answer to tell what it says; the rest, of any length, is left."""
-    taken = b""
-    try:
-        async for chunk in response.aiter_bytes():
-            taken += chunk
-            if len(taken) >= READ_BYTES:
-                break
-    except httpx.TransportError:
-        pass  # its status says enough
-    return taken
+    """Enough of a refusal to tell what it says."""
+    taken = bytearray()
+    with contextlib.suppress(httpx.RequestError):  # its status says enough
+        await _read(response, READ_BYTES, taken)
+    return bytes(taken)
+
+
+async def _read(response: httpx.Response, most: int, taken: bytearray) -> bytes:
+    """An answer, also in `taken`; what comes after about `most` bytes, of any length, is left."""
+    async for chunk in response.aiter_bytes():
+        taken += chunk
+        if len(taken) >= most:
+            break
+    return bytes(taken)
+
+
+async def _prolonging(pieces: AsyncIterator[bytes], limit: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
+    """`pieces`, where each that has left gives the request so many seconds from then on."""
+    async for piece in pieces:
+        yield piece
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _missing_of(answer: bytes, asked: Sequence[str]) -> set[str]:
+    """The hashes that a server lacks. What is not meant so must not be taken for: it lacks nothing.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: it is another answer.
+    """
+    named = json.loads(answer)["missing_paths"]
+    if not isinstance(named, list) or not set(named) <= set(asked):
+        raise ValueError("no list of what was asked for")
+    return set(named)
 
 
 def _json(record: Any) -> bytes:

@@ -33,12 +33,14 @@ class Missing:
     Attributes:
         client: where to send it.
         settings: what the server says of the cache.
-        send: what it lacks.
+        closure: all paths.
+        send: what it lacks of them.
         reports: what became of all other paths already.
     """
 
     client: AtticClient
     settings: CacheSettings
+    closure: tuple[PathInfo, ...]
     send: tuple[PathInfo, ...]
     reports: dict[str, PathReport]
 
@@ -95,7 +97,7 @@ async def find_missing(
         if info.path in left or store_hash(info.path) not in lacking
     }
     send = tuple(info for info in infos if info.path not in reports)
-    return Missing(client, settings, send, reports)
+    return Missing(client, settings, tuple(infos), send, reports)
 
 
 async def send_missing(
@@ -130,17 +132,13 @@ async def send_missing(
 
 
 async def _lost(missing: Missing, reports: dict[str, PathReport], limits: Limits) -> list[PathInfo]:
-    """What the server says it lacks of what it took."""
-    taken = [info for info in missing.send if reports[info.path].outcome in {Outcome.PUSHED, Outcome.DEDUPLICATED}]
-    present = [path for path, report in reports.items() if report.outcome is Outcome.PRESENT]
-    hashes = [store_hash(path) for path in (*present, *(info.path for info in taken))]
-    if not hashes:
+    """What the server lacks of what it took, or of what it had when it was asked first."""
+    there = {Outcome.PUSHED, Outcome.DEDUPLICATED, Outcome.PRESENT}
+    held = [info for info in missing.closure if reports[info.path].outcome in there]
+    if not held:
         return []
-    lacking = await patiently(lambda: missing.client.missing(hashes), limits)
-    for path in present:
-        if store_hash(path) in lacking:  # collected in the meantime; another run sends it
-            reports[path] = lost_report(reports[path])
-    return [info for info in taken if store_hash(info.path) in lacking]
+    lacking = await patiently(lambda: missing.client.missing([store_hash(info.path) for info in held]), limits)
+    return [info for info in held if store_hash(info.path) in lacking]
 
 
 def _unconfirmed(reports: dict[str, PathReport], error: RefusedError) -> dict[str, PathReport]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -33,14 +33,15 @@ class Asked:
     Attributes:
         address: the server and the cache.
         permission: what the token must allow: a word of `token.PERMISSIONS`.
-        token: as it was sent; null when there was none. It is looked into, never shown.
+        token: as it was sent; null when there was none. It is looked into, never shown, not even where a server
+            repeats it.
         now: seconds since the epoch.
         path, size: of an upload: the store path and the bytes of its archive.
     """
 
     address: Address
     permission: str
-    token: str | None
+    token: str | None = field(repr=False)
     now: float
     path: str | None = None
     size: int = 0
@@ -94,7 +95,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, asked: A
         body: its beginning is enough.
     """
     record = _json(body)
-    said = _said(record, body)
+    said = _said(record, body, asked)
     text = f"{asked.address.endpoint} answered {status}{f': {said}' if said else ''}"
     answer = _Answer(status, headers, asked, record, said, text)
     error = next(explain for fits, explain in _MEANINGS if fits(answer))(answer)
@@ -111,30 +112,56 @@ def from_page(asked: Asked) -> RefusedError:
     )
 
 
-def from_network(error: httpx.TransportError, asked: Asked) -> RefusedError:
-    """The error for a request that got no answer."""
+def from_environment(error: Exception) -> RefusedError:
+    """The error where no request can be made at all; its own text may hold a proxy's password."""
+    return RefusedError(
+        FailureClass.LOCAL,
+        f"the proxies or certificates that this job's environment names cannot be used ({type(error).__name__})",
+        hint="look at SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY (no SOCKS) and NO_PROXY",
+    )
+
+
+def no_answer(asked: Asked) -> RefusedError:
+    """The error for an answer that does not come, or not to its end."""
+    return RefusedError(FailureClass.STALLED, f"{asked.address.endpoint} did not answer in time", hint=_STALL_HINT)
+
+
+def from_network(error: httpx.RequestError, asked: Asked) -> RefusedError:
+    """The error for a request that got no answer, or none that can be read."""
     where = asked.address.endpoint
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return RefusedError(FailureClass.WRONG_ENDPOINT, f"{where} cannot be asked: {_text(error)}", hint=_URL_HINT)
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-        return RefusedError(
-            FailureClass.WRONG_ENDPOINT,
-            f"the certificate of {where} is not trusted: {_text(error)}",
-            hint="SSL_CERT_FILE names the certificates that are trusted",
-        )
+    if (lasting := _cannot_be_asked(error, asked)) is not None:
+        return lasting
     if isinstance(error, httpx.WriteTimeout):
         return RefusedError(FailureClass.STALLED, f"{where} stopped taking the upload", hint=_STALL_HINT)
     if isinstance(error, httpx.ReadTimeout):
-        return RefusedError(FailureClass.STALLED, f"{where} did not answer in time", hint=_STALL_HINT)
+        return no_answer(asked)
+    if isinstance(error, httpx.DecodingError | httpx.TooManyRedirects):
+        return RefusedError(FailureClass.PROXY, f"what {where} answers cannot be read: {_text(error, asked)}")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return RefusedError(
-            FailureClass.CONNECTION, f"{where} cannot be reached: {_text(error)}", hint="is the server running?"
+            FailureClass.CONNECTION, f"{where} cannot be reached: {_text(error, asked)}", hint="is the server running?"
         )
     return RefusedError(
         FailureClass.CONNECTION,
-        f"the connection to {where} broke off: {_text(error)}",
+        f"the connection to {where} broke off: {_text(error, asked)}",
         hint="a proxy before the server may limit size or time: set push_url to a way around it",
     )
+
+
+def _cannot_be_asked(error: httpx.RequestError, asked: Asked) -> RefusedError | None:
+    """The error where every other request ends alike; null where another may not."""
+    where = asked.address.endpoint
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return RefusedError(
+            FailureClass.WRONG_ENDPOINT, f"{where} cannot be asked: {_text(error, asked)}", hint=_URL_HINT
+        )
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return RefusedError(
+            FailureClass.WRONG_ENDPOINT,
+            f"the certificate of {where} is not trusted: {_text(error, asked)}",
+            hint="SSL_CERT_FILE names the certificates that are trusted",
+        )
+    return None
 
 
 _URL_HINT = "url must be https://SERVER/CACHE: the address of the Attic server and the name of the cache there"
@@ -142,7 +169,7 @@ _STALL_HINT = "the server's log says more; [push] stall_timeout and answer_timeo
 
 
 def _redirected(answer: _Answer) -> RefusedError:
-    target = clean(answer.headers.get("location", "nowhere"), colour=False)
+    target = _shown(answer.headers.get("location", "nowhere"), answer.asked, 300)
     return RefusedError(
         FailureClass.WRONG_ENDPOINT,
         f"{answer.asked.address.endpoint} redirects ({answer.status}) to {target}",
@@ -174,7 +201,7 @@ def _forbidden(answer: _Answer) -> RefusedError:
 
 def _too_large(answer: _Answer) -> RefusedError:
     asked = answer.asked
-    server = clean(answer.headers.get("server", ""), colour=False)
+    server = _shown(answer.headers.get("server", ""), asked, 100)
     named = f" ({server})" if server else ""
     what = f"{asked.path} with {asked.size / _MIB:.1f} MiB" if asked.path else "the request"
     return RefusedError(
@@ -207,7 +234,7 @@ def _busy(answer: _Answer) -> RefusedError:
 def _server_trouble(answer: _Answer) -> RefusedError:
     retry_after = _retry_after(answer.headers, answer.asked.now)
     if answer.record is None:
-        server = clean(answer.headers.get("server", ""), colour=False)
+        server = _shown(answer.headers.get("server", ""), answer.asked, 100)
         by = f" by {server}" if server else ""
         return RefusedError(
             FailureClass.PROXY,
@@ -282,16 +309,23 @@ def _json(body: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("error"), str) else None
 
 
-def _said(record: dict[str, Any] | None, body: bytes) -> str:
+def _said(record: dict[str, Any] | None, body: bytes, asked: Asked) -> str:
     if record is not None:
-        return clean(f"{record['error']}: {record.get('message', '')}", colour=False)[:300]
+        return _shown(f"{record['error']}: {record.get('message', '')}", asked, 300)
     text = body.decode("utf-8", "replace").strip()
     # A page says nothing that its status does not.
-    return "" if text.startswith("<") else clean(text.partition("\n")[0], colour=False)[:200]
+    return "" if text.startswith("<") else _shown(text.partition("\n")[0], asked, 200)
 
 
-def _text(error: Exception) -> str:
-    return clean(str(error), colour=False)[:300] or type(error).__name__
+def _text(error: Exception, asked: Asked) -> str:
+    return _shown(str(error), asked, 300) or type(error).__name__
+
+
+def _shown(text: str, asked: Asked, most: int) -> str:
+    """At most so many characters of foreign text, harmless, and without the token: some servers repeat requests."""
+    if asked.token:
+        text = text.replace(asked.token, "[masked]")
+    return clean(text, colour=False)[:most]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

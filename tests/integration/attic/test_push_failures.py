@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.attic_server import (
     Endpoint,
     Fault,
     HangUp,
+    Latency,
     Limit,
     Lose,
     Reply,
@@ -271,3 +273,15 @@ def test_nothing_private_is_left_behind(scene: Scene, tmp_path: Path, monkeypatc
     assert scene.push(scene.paths.app).ok
     assert not list(folder.iterdir())
     shutil.rmtree(folder)
+
+
+def test_what_is_collected_while_the_rest_is_pushed_is_pushed_again(scene: Scene) -> None:
+    scene.push(scene.paths.lib)
+    scene.server.faults.add(Fault(Latency(1), endpoint=UPLOAD, path="-app"))
+    collector = threading.Timer(0.5, scene.server.forget, [scene.paths.lib])
+    collector.start()
+    report = scene.push(scene.paths.app)
+    collector.join()
+    assert report.ok
+    assert report_of(report, scene.paths.lib).outcome in {Outcome.PUSHED, Outcome.DEDUPLICATED}
+    assert scene.server.objects("ci") == {scene.paths.lib, scene.paths.app}
