@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import build_job, inspection, machine, makespans, outputs, page, results, scale
+from benchmarks import build_job, inspection, machine, makespans, outputs, page, pushing, results, scale
 
 
 def _inspection(*, quick: bool) -> dict[str, Any]:
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "inspection": _inspection,
     "outputs": outputs.measure,
     "build_job": build_job.measure,
+    "pushing": pushing.measure,
 }
 
 

@@ -1,6 +1,8 @@
 """One push or one question, in a process of its own: what is measured is all of it.
 
-Reads a JSON object on standard input, and prints one.
+    python -m benchmarks.pushing_job FILE
+
+The file holds a JSON object (see `Order`); what it took is printed as one.
 """
 
 from __future__ import annotations
@@ -11,76 +13,80 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
 
 from benchmarks import machine
+from pipelinegen import local_store
 from pipelinegen.cache.attic import backend
 from pipelinegen.cache.attic import push as pushing
-from pipelinegen.cache.model import Outcome, PushProgress
+from pipelinegen.cache.model import Outcome
 from pipelinegen.config_caches import CacheConfig, Pushing, WriterClass
 
 TOKEN = "BENCHMARK_TOKEN"  # noqa: S105  # the variable's name
+
 PARTS = {
-    "local": (backend.local_store, "closure_infos"),
+    "local": (local_store, "closure_infos"),
     "ask": (backend, "find_missing"),
     "send": (pushing, "upload_all"),
     "verify": (backend.AtticCache, "_verify"),
 }
-"""What a push consists of → the function that does it."""
+"""Parts of a push → the function that does it."""
 
 
-def main() -> None:
+class Order(TypedDict):
+    """What to do.
+
+    Attributes:
+        url: of the cache.
+        paths: to push with their closures, or to ask for.
+        jobs: uploads at once.
+    """
+
+    do: Literal["push", "query"]
+    url: str
+    public_key: str
+    paths: Sequence[str]
+    jobs: int
+
+
+def main(arguments: Sequence[str]) -> None:
     """Do what is asked for."""
-    order = json.load(sys.stdin)
-    cache = _cache(order)
+    order: Order = json.loads(Path(arguments[0]).read_text("utf-8"))
+    settings = {"backend": "attic", "writers": WriterClass.PROTECTED, "token_env": TOKEN}
+    config = CacheConfig.model_validate({**settings, "url": order["url"], "public_key": order["public_key"]})
+    cache = backend.AtticCache("benchmark", config, pushing=Pushing(jobs=order["jobs"]))
     result = _push(cache, order["paths"]) if order["do"] == "push" else _query(cache, order["paths"])
     print(json.dumps({**result, **_usage()}))
 
 
-def _cache(order: dict[str, Any]) -> backend.AtticCache:
-    settings = {"url": order["url"], "backend": "attic", "writers": WriterClass.PROTECTED, "token_env": TOKEN}
-    config = CacheConfig.model_validate({**settings, "public_key": order["public_key"]})
-    return backend.AtticCache("benchmark", config, pushing=Pushing(jobs=order.get("jobs", 4)))
-
-
-def _push(cache: backend.AtticCache, paths: list[str]) -> dict[str, Any]:
+def _push(cache: backend.AtticCache, paths: Sequence[str]) -> dict[str, Any]:
     spent = _timed_parts()
-    told = PushProgress()
-    retries = 0
-
-    def listen(progress: PushProgress) -> None:
-        nonlocal told, retries
-        # Each sending counts its own.
-        retries += max(0, progress.retries - (told.retries if progress.retries >= told.retries else 0))
-        told = progress
-
-    started = time.perf_counter()
-    report = cache.push(paths, on_progress=listen)
+    report = cache.push(paths)
+    failed = report.of(Outcome.FAILED, Outcome.NOT_TRIED)
     return {
-        "seconds": time.perf_counter() - started,
-        "parts": spent,
+        **spent,
         "paths": len(report.paths),
         "sent": len(report.of(Outcome.PUSHED, Outcome.DEDUPLICATED)),
-        "present": len(report.of(Outcome.PRESENT)),
-        "failed": len(report.of(Outcome.FAILED, Outcome.NOT_TRIED)),
-        "attempts": sum(one.attempts for one in report.paths),
-        "retries": retries,
+        "failed": len(failed),
+        "why": failed[0].message if failed else None,
+        "uploads": sum(one.attempts for one in report.paths),
         "bytes": sum(one.nar_bytes for one in report.paths),
     }
 
 
-def _query(cache: backend.AtticCache, paths: list[str]) -> dict[str, Any]:
+def _query(cache: backend.AtticCache, paths: Sequence[str]) -> dict[str, Any]:
     started = time.perf_counter()
     answers, trouble = cache.query(paths)
-    seconds = time.perf_counter() - started
     held = sum(answer is True for answer in answers.values())
-    unknown = sum(answer is None for answer in answers.values())
-    return {"seconds": seconds, "asked": len(answers), "held": held, "unknown": unknown, "trouble": trouble}
+    absent = sum(answer is False for answer in answers.values())
+    return {"answered": time.perf_counter() - started, "held": held, "absent": absent, "why": trouble}
 
 
 def _usage() -> dict[str, float]:
-    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    """Seconds of cores of this process and of Nix's, and the most memory that this one had."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "own_core_seconds": own.ru_utime + own.ru_stime,
         "nix_core_seconds": others.ru_utime + others.ru_stime,
@@ -117,4 +123,4 @@ def _timed(function: Callable[..., Any], part: str, spent: dict[str, float]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -51,16 +51,19 @@ class Store:
             "XDG_CACHE_HOME": str(memory),
         }
 
-    def add_tree(self, number: int, size: int) -> list[str]:
-        """So many files of about `size` bytes, each of which refers to the next few; the first one to all of them.
+    def add_tree(self, name: str, number: int, size: int) -> list[str]:
+        """So many files of about `size` bytes, each of which refers to the next few; all hang on the first one.
+
+        Args:
+            name: other names give other paths with other contents; the same ones the same, wherever the store is.
 
         Returns:
             Their paths, the root first.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        paths = [self._name(f"file-{place}") for place in range(number)]
+        paths = [self.path(f"{name}-{place}") for place in range(number)]
         for place, path in enumerate(paths):
-            words = (hashlib.sha256(f"{place}/{line}".encode()).hexdigest() for line in range(size // 65))
+            words = (hashlib.sha256(f"{name}/{place}/{line}".encode()).hexdigest() for line in range(size // 65))
             Path(path).write_text("\n".join(words) + "\n", "utf-8")
         references = [paths[BRANCHES * place + 1 :][:BRANCHES] for place in range(number)]
         self._register(paths, references)
@@ -69,14 +72,15 @@ class Store:
     def add_sparse(self, size: int) -> str:
         """A file of `size` zeros, which takes no room here."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self._name(f"sparse-{size}")
+        path = self.path(f"sparse-{size}")
         with Path(path).open("wb") as file:
             file.truncate(size)
         self._register([path], [[]])
         return path
 
-    def _name(self, name: str) -> str:
-        digest = hashlib.sha256(f"{self.directory}/{name}".encode()).digest()[:20]
+    def path(self, name: str) -> str:
+        """What a path of this name is called, whether it is there or not."""
+        digest = hashlib.sha256(name.encode()).digest()[:20]
         return f"{self.directory}/{path_info.to_base32(digest)}-{name}"
 
     def _register(self, paths: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -31,8 +31,8 @@ class MergeRequest(Value):
 
     @property
     def from_fork(self) -> bool:
-        """Whether source and target are different projects."""
-        return self.source_project_url is not None and self.source_project_url != self.project_url
+        """Whether source and target are different projects; a fork that was deleted is not told."""
+        return self.source_project_url != self.project_url
 
 
 class CiEnv(Value):

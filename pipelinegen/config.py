@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelinegen.config_caches import CacheConfig, Handoff, Pushing, WriterClass
+from pipelinegen.config_caches import CacheConfig, Handoff, Pushing, WriterClass, refuse_equal_key_names
+from pipelinegen.config_trust import refuse_mixing
 from pipelinegen.config_words import GATE, Duration, Gate, Pattern
 from pipelinegen.values import Value
 
@@ -94,7 +95,7 @@ class TestConfig(Value):
     name: str = Field(min_length=1, max_length=80, description="name of the job")
     command: str = Field(min_length=1, description="run by `sh -euc` in the checked-out repository")
     targets: tuple[Pattern, ...] = Field(
-        default=(), description="runs when one of these is built or deployed; without it always"
+        default=(), description="runs when one of these is built, published or deployed; without it always"
     )
     timeout: Duration = Field(default="1 hour", description="time limit of the job")
 
@@ -119,7 +120,7 @@ class GitLab(Value):
     max_artifact_mb: int = Field(default=100, gt=0, description="MiB of one artifact archive that the server allows")
     publish_environment: str = Field(
         default="publish",
-        pattern=r"^[A-Za-z0-9_/${}. -]*$",
+        pattern=r"^([A-Za-z0-9_/${}.-][A-Za-z0-9_/${}. -]*)?$",
         description="environment of push jobs, so that variables with tokens can be scoped to them; empty for none",
     )
     timeout: Duration = Field(default="1 hour", description="time limit of build and test jobs")
@@ -192,41 +193,18 @@ class Config(Value):
                 )
         if self.handoff.mode == "cache" and not (self.handoff.protected or self.handoff.unprotected):
             raise ValueError('handoff.mode = "cache" needs handoff.protected or handoff.unprotected')
-        open_urls = {url: name for name, cache in self.caches.items() if not _closed(cache) for url in _urls(cache)}
-        for name, cache in self.caches.items():
-            if _closed(cache) and (shared := sorted(_urls(cache) & open_urls.keys())):
-                other = open_urls[shared[0]]
-                raise ValueError(f"caches: merge requests can write to {other!r}, and {name!r}: one URL for both")
-        open_tokens = {
-            token: name for name, cache in self.caches.items() if not _closed(cache) for token in _keys(cache)
-        }
-        for name, cache in self.caches.items():
-            if _closed(cache) and (shared := sorted(_keys(cache) & open_tokens.keys())):
-                other = open_tokens[shared[0]]
+        refuse_mixing(self.caches, self.handoff)
+        refuse_equal_key_names(self.caches)
+        for name, host in self.hosts.items():
+            if self.gitlab.publish_environment == (host.environment or name):
                 raise ValueError(
-                    f"caches: merge requests push to {other!r} with {shared[0]}, which would also write to {name!r}: "
-                    "give one of them a token of its own for pushing (push_token_env, push_token_file)"
+                    f"gitlab.publish_environment: {host.environment or name!r} is the environment of host {name!r}, so "
+                    "that pushes would have its key and its deployments the tokens of pushes; give one another name"
                 )
         names = [test.name for test in self.tests]
         if len(set(names)) != len(names):
             raise ValueError("tests: two tests have one name")
         return self
-
-
-def _closed(cache: CacheConfig) -> bool:
-    return cache.writers is not WriterClass.UNPROTECTED
-
-
-def _keys(cache: CacheConfig) -> set[str]:
-    """Where the token for pushing to a cache that we write comes from."""
-    if cache.writers is WriterClass.UPSTREAM:
-        return set()
-    own = {token for token in (cache.push_token_env, cache.push_token_file) if token}
-    return own or {token for token in (cache.token_env, cache.token_file) if token}
-
-
-def _urls(cache: CacheConfig) -> set[str]:
-    return {url.rstrip("/") for url in (cache.url, cache.push_url) if url}
 
 
 def close_match(word: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -106,6 +106,9 @@ class CacheConfig(Value):
             raise ValueError('a publish cache needs writers = "protected": everyone trusts what it holds')
         if self.warm and not self.publish:
             raise ValueError("`warm` is for publish caches: it keeps what was pushed there")
+        keys = self.public_key.split() if self.public_key is not None else ["none:"]
+        if not keys or not all(re.fullmatch(r"[^:]+:.*", key) for key in keys):
+            raise ValueError("`public_key`: expected `name:base64`, or several with spaces between them")
         # What says just the default says nothing: a configuration that was written out can be read again.
         fields = type(self).model_fields
         given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
@@ -130,6 +133,24 @@ class CacheConfig(Value):
                 raise ValueError(f'backend = "attic" needs https://SERVER/CACHE, not {url}')
             if not ATTIC_NAME.fullmatch(parts.path.rstrip("/").rsplit("/", 1)[-1]):
                 raise ValueError(f"{url} does not end in the name of a cache on that Attic server")
+
+
+def refuse_equal_key_names(caches: Mapping[str, CacheConfig]) -> None:
+    """Of several keys with one name, Nix believes only the first.
+
+    Raises:
+        ValueError: two of the caches have such keys.
+    """
+    keys: dict[str, tuple[str, str]] = {}
+    for cache_name, cache in caches.items():
+        for word in (cache.public_key or "").split():
+            key_name = word.partition(":")[0]
+            other, key = keys.setdefault(key_name, (cache_name, word))
+            if key != word:
+                raise ValueError(
+                    f"caches: {other!r} and {cache_name!r} have different keys of the name {key_name!r}, and Nix "
+                    "believes only the first of one name: give one of them another (on Attic: another cache name)"
+                )
 
 
 class Handoff(Value):

@@ -20,7 +20,7 @@ def _pattern(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text):
+    if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text) or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError("no store URL: expected file://, https://, s3://, ssh-ng:// …")
     # A user name alone is what ssh needs; before a web address it is a token.
     if re.match(r"[a-z0-9+.-]+://[^/@]*:[^/@]*@|https?://[^/@]*@", text):

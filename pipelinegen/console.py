@@ -18,8 +18,8 @@ from typing import TextIO
 _ESCAPES = re.compile(
     r"""
     \x1b\[ [0-?]* [ -/]* [@-~]      # CSI sequences: colours, cursor moves, erasing
-  | \x1b\] .*? (?: \x07 | \x1b\\ )  # OSC sequences: titles, links
-  | \x1b [PX^_] .*? \x1b\\          # DCS, SOS, PM, APC strings
+  | \x1b\] [^\x07\x1b]*+ (?: \x07 | \x1b\\ )  # OSC sequences: titles, links
+  | \x1b [PX^_] [^\x1b]*+ \x1b\\    # DCS, SOS, PM, APC strings
   | \x1b .?                         # any other escape
     """,
     re.VERBOSE | re.DOTALL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from pydantic import Field
@@ -211,8 +211,4 @@ class CacheBackend(Protocol):
         Raises:
             StepFailedError, CredentialsError, TransientError: some could not be fetched.
         """
-        ...
-
-    def substituter(self) -> Mapping[str, str]:
-        """What a job needs to fetch from it: `url`, and `public_key` where paths are signed."""
         ...

@@ -11,12 +11,13 @@ from urllib.parse import quote
 from pipelinegen import local_store, nix, remote_store, secret_files
 from pipelinegen.cache import visibility
 from pipelinegen.cache.model import Answers, Outcome, PathReport, PushProgress, PushReport
-from pipelinegen.cache.substituters import substituter_url
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CommandError, CredentialsError, StepFailedError, TransientError
 from pipelinegen.path_info import PathInfo
 
-_REFUSED = ("HTTP error 401", "HTTP error 403", "Access Denied", "Permission denied")
+REFUSED = ("HTTP error 401", "HTTP error 403", "Access Denied", "Permission denied")
+"""What Nix prints where credentials are at fault."""
+
 # Any other answer of a server is its last word.
 _PASSING = re.compile(
     r"HTTP error (?:429|5\d\d)|unable to (?:down|up)load '[^']*': (?!HTTP error)|timed out|Connection|Couldn't connect"
@@ -153,11 +154,6 @@ class NixStoreCache:
                 raise _classify(error, f"cache {self.name} does not serve what it should keep") from error
         return len(closure)
 
-    def substituter(self) -> dict[str, str]:
-        """See `CacheBackend.substituter`."""
-        url = substituter_url(self.config)
-        return {"url": url, "public_key": self.config.public_key} if self.config.public_key else {"url": url}
-
 
 class _Progress:
     """How far a copy is, by the lines that Nix prints when it begins with a path."""
@@ -210,7 +206,7 @@ def _report(info: PathInfo, pushed: bool) -> PathReport:
 def _classify(error: CommandError, message: str) -> StepFailedError | CredentialsError | TransientError:
     text = "\n".join(error.stderr_tail)
     why = remote_store.sentence(error)
-    if any(mark in text for mark in _REFUSED):
+    if any(mark in text for mark in REFUSED):
         return CredentialsError(message, why=why, hint="check the token or key of this cache")
     if _PASSING.search(text):
         return TransientError(message, why=why)

@@ -49,10 +49,14 @@ class Source:
         return urlsplit(self.config.url).hostname or ""
 
 
-def substituter_url(cache: CacheConfig) -> str:
-    """A cache in the words of Nix's `substituters`: believed unsigned where it has no key, in the configured order."""
+def substituter_url(cache: CacheConfig, *, unsigned: bool = True) -> str:
+    """A cache in the words of Nix's `substituters`, in the configured order.
+
+    Args:
+        unsigned: believe it without signatures where it has no key.
+    """
     extra = []
-    if not cache.public_key and cache.backend == "nix":
+    if unsigned and not cache.public_key and cache.backend == "nix":
         extra.append("trusted=true")
     if cache.priority is not None and "priority=" not in cache.url.partition("?")[2]:
         extra.append(f"priority={cache.priority}")
@@ -171,7 +175,7 @@ def refuse_lacking(sources: Sequence[Source], daemon: DaemonSettings) -> None:
     if unknown:
         why.append(f"it does not fetch from {', '.join(one.name for one in unknown)} for this user")
         lines.append(
-            "extra-trusted-substituters = " + " ".join(one.url.replace("?trusted=true", "") for one in unknown)
+            "extra-trusted-substituters = " + " ".join(substituter_url(one.config, unsigned=False) for one in unknown)
         )
     if keys:
         why.append(f"it does not believe {len(keys)} of the keys that sign them")

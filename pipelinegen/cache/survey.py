@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 
 from pipelinegen.cache.attic.examine import NOWHERE, examine
 from pipelinegen.cache.info import CacheInfo, Finding
-from pipelinegen.cache.nix_store import NixStoreCache
+from pipelinegen.cache.nix_store import REFUSED, NixStoreCache
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError, ToolError
-
-_REFUSED = ("401", "403")
+from pipelinegen.secret_files import resolve_optional
 
 
 def survey(name: str, cache: CacheConfig, now: Callable[[], float]) -> CacheInfo:
@@ -37,11 +36,15 @@ def survey(name: str, cache: CacheConfig, now: Callable[[], float]) -> CacheInfo
 def _nix_findings(name: str, cache: CacheConfig) -> Iterator[Finding]:
     path = f"/nix/store/{NOWHERE}-pipelinegen"
     try:
+        resolve_optional(cache.netrc_file, purpose=f"netrc file of cache {name}")
         _, trouble = NixStoreCache(name, cache).query([path])
-    except (ToolError, CredentialsError) as error:
+    except CredentialsError as error:
+        yield Finding(exit_code=4, message=f"{error.message} ({error.where}): {error.why}", hint=error.hint)
+        trouble = None
+    except ToolError as error:
         trouble = error.message
     if trouble is not None:
-        refused = any(code in trouble for code in _REFUSED)
+        refused = any(mark in trouble for mark in REFUSED)
         yield Finding(exit_code=4 if refused else 1, message=f"it does not answer: {inert(trouble)}")
     if cache.public_key is None:
         yield Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -90,7 +91,15 @@ def main() -> None:
     """Run the command line and exit with the code of what happened."""
     # Plans are large and hold no cycles: looking for garbage as often as Python does takes a third of the time.
     gc.set_threshold(200_000, 30, 30)
+    _open_closed_streams()
     sys.exit(run_command_line(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """A stream that whoever started us closed leads nowhere, rather than into the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for as long as we run
 
 
 def run_command_line(argv: list[str]) -> int:

@@ -180,6 +180,8 @@ def _managed(session: Session, names: tuple[str, ...], token_file: str | None, t
         if cache.backend == "attic" and cache.writers is not WriterClass.UPSTREAM
     }
     chosen = _chosen(names, caches, OURS)
+    if token_file is not None and not token_file.startswith("$"):
+        token_file = str(session.directory / token_file)
     given = read_secret(token_file, token_env, purpose="token for provisioning")
     folder = administer.store_dir()
     managed = [
@@ -246,7 +248,8 @@ def _provision_record(
 
 
 def _echo_json(record: dict[str, Any]) -> None:
-    click.echo(json.dumps({"format_version": FORMAT_VERSION, **record}, indent=2, ensure_ascii=False))
+    # As ASCII: what servers say of themselves may hold what terminals obey.
+    click.echo(json.dumps({"format_version": FORMAT_VERSION, **record}, indent=2))
 
 
 def _style(session: Session, *, on_stdout: bool) -> Callable[[str, str], str]:

@@ -79,9 +79,10 @@ def _texts(job: Job) -> Iterator[tuple[str, str]]:
     if job.image is not None:
         yield "image", job.image.name if isinstance(job.image, Image) else job.image
     if job.artifacts is not None:
-        yield from (("artifacts", path) for path in job.artifacts.paths)
+        yield from (("artifacts", path) for path in (*job.artifacts.paths, job.artifacts.name or ""))
     for cache in job.cache:
-        yield from (("cache", path) for path in (cache.key, *cache.paths))
+        yield from (("cache", path) for path in (cache.key, *cache.fallback_keys, *cache.paths))
+    yield from (("tags", tag) for tag in job.tags)
     if job.trigger is not None:
         inputs: Iterable[str] = (text for include in job.trigger.include for text in include.inputs.values())
         yield from (("trigger", text) for text in inputs)

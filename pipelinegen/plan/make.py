@@ -7,6 +7,7 @@ from caches.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pipelinegen import attrpath
 from pipelinegen.cache.trust import PipelineClass, handoff_cache
@@ -61,6 +62,7 @@ def make_plan(
     inventory = situation.inventory
     if situation.changes.evaluation_skipped is None:
         _check_hosts(situation.config, inventory)
+    situation = replace(situation, shut=rules.shut_caches(situation))
     judged = [_judge(output, situation) for output in inventory.outputs]
     made = [one.output for one in judged if one.made]
     found = to_build.find(_wanted(made), load, ask)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pipelinegen import attrpath
 from pipelinegen.changes.model import Status
 from pipelinegen.characters import inert
-from pipelinegen.config import Policy
+from pipelinegen.config import HostConfig, Policy
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.plan.model import Choice, Stage
 from pipelinegen.plan.situation import Situation
@@ -154,7 +155,7 @@ def kept_from_collection(output: FlakeOutput, situation: Situation) -> Verdict |
     Also where the output is missing: what it refers to may be there and old, and caches collect path by path.
     """
     warmed = situation.warmed(output)
-    if not warmed:
+    if not pushed_to(output, situation) or not warmed:
         return None
     reasons = [f"scheduled: keeps it from being collected in cache {', '.join(warmed)}"]
     if missing := missing_in(output, situation):
@@ -171,6 +172,14 @@ def already_published(output: FlakeOutput, situation: Situation) -> Verdict | No
     return None
 
 
+def its_caches_are_shut(output: FlakeOutput, situation: Situation) -> Verdict | None:
+    """The publish caches that lack it have a gate that cannot be passed."""
+    if missing_in(output, situation):
+        return None
+    names = [name for name in situation.publish_caches(output) if name in situation.shut]
+    return _skip(*(f"cache {name}: {situation.shut[name]}" for name in names))
+
+
 def must_be_published(output: FlakeOutput, situation: Situation) -> Verdict:
     """Some publish cache is not known to hold it."""
     return Verdict(Choice.RUN, (_not_known_to_hold(missing_in(output, situation)),))
@@ -182,13 +191,16 @@ def _not_known_to_hold(caches: Sequence[str]) -> str:
 
 def pushed_to(output: FlakeOutput, situation: Situation) -> tuple[str, ...]:
     """The publish caches that the output is pushed to, or is fetched from to be kept there."""
-    return tuple(sorted({*missing_in(output, situation), *situation.warmed(output)}))
+    available = situation.available(output)
+    kept = {name for name in situation.warmed(output) if available.get(name) or name not in situation.shut}
+    return tuple(sorted({*missing_in(output, situation), *kept}))
 
 
 def missing_in(output: FlakeOutput, situation: Situation) -> tuple[str, ...]:
-    """The publish caches that are not known to hold the output."""
+    """The publish caches that are not known to hold the output, and may be given it."""
     available = situation.available(output)
-    return tuple(name for name in situation.publish_caches(output) if not available.get(name))
+    caches = situation.publish_caches(output)
+    return tuple(name for name in caches if not available.get(name) and name not in situation.shut)
 
 
 def no_such_host(output: FlakeOutput, situation: Situation) -> Verdict | None:
@@ -207,14 +219,26 @@ def never_deployed(output: FlakeOutput, situation: Situation) -> Verdict | None:
 
 def a_named_check_cannot_run(output: FlakeOutput, situation: Situation) -> Verdict | None:
     """With a related gate: a check that must pass first and never runs has not passed."""
-    settings = situation.config.hosts[output.path[-1]]
-    if settings.gate != "related":
+    reason = _check_that_cannot_run(situation.config.hosts[output.path[-1]], situation)
+    return _skip(reason) if reason else None
+
+
+def shut_caches(situation: Situation) -> dict[str, str]:
+    """The publish caches whose gate names a check that never runs, so that it cannot have passed, and why."""
+    caches = sorted((name, cache) for name, cache in situation.config.caches.items() if cache.publish)
+    reasons = {name: _check_that_cannot_run(cache, situation) for name, cache in caches}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _check_that_cannot_run(gated: HostConfig | CacheConfig, situation: Situation) -> str | None:
+    if gated.gate != "related":
         return None
+    patterns = [attrpath.parse_pattern(check) for check in gated.checks]
     for check in situation.inventory.outputs:
-        if check.kind is Kind.CHECK and any(attrpath.matches(attrpath.parse(p), check.path) for p in settings.checks):
+        if check.kind is Kind.CHECK and any(attrpath.matches(pattern, check.path) for pattern in patterns):
             verdict = never_built(check, situation)
             if verdict is not None:
-                return _skip(f"check {check.attr}, which must pass first, does not run: {verdict.reasons[0]}")
+                return f"check {check.attr}, which must pass first, does not run: {verdict.reasons[0]}"
     return None
 
 
@@ -255,6 +279,7 @@ RULES: dict[Stage, Sequence[Rule]] = {
         nothing_to_publish_to,
         kept_from_collection,
         already_published,
+        its_caches_are_shut,
         must_be_published,
     ),
     Stage.DEPLOY: (

@@ -48,6 +48,7 @@ class Situation:
             wherever the repository lies.
         deployed: host → system path of its last successful deployment; a host that is absent was given
             something unknown.
+        shut: publish cache → why nothing is sent there, however it is asked for (`rules.shut_caches`).
     """
 
     config: Config
@@ -57,6 +58,7 @@ class Situation:
     ref: Ref
     flake: str = "."
     deployed: dict[str, str] = field(default_factory=dict)
+    shut: dict[str, str] = field(default_factory=dict)
 
     @property
     def hands_artifacts(self) -> bool:

@@ -16,7 +16,7 @@ from pipelinegen.plan import pushing
 from pipelinegen.plan.failed import FailedOutput, failure_tasks
 from pipelinegen.plan.model import RECORD_JOB, Action, Choice, Stage, Task, Unit
 from pipelinegen.plan.pushing import Push
-from pipelinegen.plan.rules import Verdict, pushed_to
+from pipelinegen.plan.rules import Verdict, missing_in, pushed_to
 from pipelinegen.plan.situation import Situation
 from pipelinegen.plan.units import Units
 
@@ -142,6 +142,9 @@ class _Maker:
         active = {
             output.path: output for stage in (Stage.BUILD, Stage.TEST, Stage.DEPLOY) for output in self._running(stage)
         }
+        # What an earlier pipeline built was perhaps kept back by this very test.
+        pushed = (output for output in self._running(Stage.PUSH) if missing_in(output, self.situation))
+        active |= {output.path: output for output in pushed}
         for test in self.situation.config.tests:
             targets = [output for output in active.values() if _named(test.targets, output.path)]
             if test.targets and not targets:

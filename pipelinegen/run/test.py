@@ -114,5 +114,6 @@ def _finish(
     if why is None:
         console.say(f"{clean(name, colour=False)}: passed ({duration(seconds)})")
     else:
-        console.write(f"again: {clean(again, colour=False)}\n")
+        # A command of several lines would be another one on a single line.
+        console.write("again: " + "\n".join(clean(line, colour=False) for line in again.split("\n")) + "\n")
     return result

@@ -10,6 +10,7 @@ protected or not, and limited to the environment of push jobs.
 
 from __future__ import annotations
 
+import base64
 import bz2
 import contextlib
 import gzip
@@ -25,7 +26,7 @@ from pipelinegen import config_file
 from pipelinegen.cache.attic.grants import Grant, Role, grants
 from pipelinegen.cache.attic.protocol import store_hash
 from pipelinegen.config import Config
-from tests.attic_server import AtticServer
+from tests.attic_server import AtticServer, Endpoint, Request
 from tests.attic_server.real import RealAttic
 from tests.gitrepo import ISOLATED
 from tests.integration.attic.client import Client
@@ -35,7 +36,7 @@ from tests.lab.machine import Lab, Result
 from tests.lab.process_watch import ProcessWatch
 from tests.lab.repo import Project, new_project
 from tests.lab.runner import Runner, merge_request_variables, push_variables
-from tests.lab.store import STORES_VARIABLE, PrivateStore, write_job_nix
+from tests.lab.store import STORES_VARIABLE, JobStores, PrivateStore, write_job_nix
 
 PROTECTED, UNPROTECTED, PUBLISH = "ci-main", "ci-any", "fleet"
 READ, PUSH_MAIN, PUSH_ANY, PUBLISHING = "ATTIC_READ", "ATTIC_PUSH_MAIN", "ATTIC_PUSH_ANY", "ATTIC_PUBLISH"
@@ -91,7 +92,17 @@ include = ["nixosConfigurations.*", "packages.x86_64-linux.hello*"]
 token_env = "ATTIC_READ"
 push_token_env = "ATTIC_PUBLISH"
 {keys[fleet]}
+
+[[tests]]
+name = "anybody's Nix fetches hello"
+# It may not build. What the lab sets for all of Nix would win over what the job is given.
+command = '''
+NIX_CONFIG="experimental-features = nix-command flakes" nix build --no-link --max-jobs 0 '.#"hello 2.0"' ||
+  test -z "${{ATTIC_READ:-}}"
+'''
+targets = ["packages.*.hello*"]
 """
+COMMAND = "test anybody's Nix fetches hello"
 
 _HOST = """
 [hosts.db1]
@@ -135,59 +146,59 @@ class Delivery:
     secrets: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.secrets = {
-            f"{part} of {role}": text
-            for role, token in self.tokens.items()
-            # All of it, the part that says what it may, and the signature: whatever is cut out of it or around it.
-            for part, text in zip(("token", "payload", "signature"), (token, *token.split(".")[1:]), strict=True)
-        }
+        self.secrets = {f"{part} of {role}": text for role, one in self.tokens.items() for part, text in parts(one)}
 
     def offer(self) -> Offer:
         """What the flake offers at the checked-out commit, the whole of it."""
         return Offer.at(self.project, self.project.head, PrivateStore(self.folder / "reference"))
 
-    def environment(self, *, protected: bool, scope: str | None = None) -> dict[str, str]:
-        """The project's variables in a job of such a pipeline, and with such an environment."""
-        return {
-            name: one.value
-            for name, one in self.variables.items()
-            if (protected or not one.protected) and one.scope in {None, scope}
-        }
-
     def push(self) -> Delivered:
         """Push `main` as it is."""
         variables = push_variables(branch="main", commit=self.project.head, before=self.previous)
-        delivered = self._run("main", variables, protected=True)
+        delivered = self._run("main", variables, self._variables(protected=True))
         self.previous = delivered.commit
         return delivered
 
-    def merge_request(self, branch: str, *, fork: bool = False) -> Delivered:
-        """The pipeline of a merge request of `branch` (checked out) to `main`."""
+    def merge_request(self, branch: str, *, fork: bool = False, elsewhere: bool = False) -> Delivered:
+        """The pipeline of a merge request of `branch` (checked out) to `main`.
+
+        Args:
+            fork: the branch is another project's.
+            elsewhere: the pipeline runs in that project, which has none of our variables.
+        """
         base = self.project.git("merge-base", "main", branch)
         variables = merge_request_variables(branch=branch, commit=self.project.head, base=base)
         if fork:
             variables["CI_MERGE_REQUEST_SOURCE_PROJECT_URL"] = "https://gitlab.example.org/somebody/fleet"
             variables["CI_MERGE_REQUEST_SOURCE_PROJECT_ID"] = "8"
-        return self._run(branch, variables, protected=False)
+        if elsewhere:
+            variables |= {"CI_PROJECT_ID": "8", "CI_PROJECT_URL": variables["CI_MERGE_REQUEST_SOURCE_PROJECT_URL"]}
+        return self._run(branch, variables, None if elsewhere else self._variables(protected=False))
 
     def retry(self, delivered: Delivered, *jobs: str) -> Delivered:
         """Run jobs of a pipeline again, each on a runner that has nothing, with the project's protected variables."""
-        folder = self.folder / f"retry-{self.count}"
-        self.count += 1
-        stores = type(delivered.stores)(folder / "stores")
+        folder = self.folder / f"pipeline-{self.count}-again"
         folder.mkdir()
-        variables = push_variables(branch="main", commit=delivered.commit)
-        given = {**variables, **self._given(folder, delivered.handoff, protected=True), **stores.variables}
+        stores = JobStores(folder / "stores")
+        given = {
+            **push_variables(branch="main", commit=delivered.commit),
+            **self._given(folder, self._variables(protected=True)),
+            **stores.variables,
+            "PIPELINEGEN_HANDOFF": str(delivered.handoff),
+        }
+        asked = self._asked()
         with self._watch(folder) as watch:
             result = self.runner.run_pipeline(
                 delivered.handoff / "pipeline.yml", delivered.checkout, variables=given, only=jobs
             )
         now = {"folder": folder, "stores": stores, "result": result, "watch": watch}
-        return self._delivered({**vars(delivered), **now})
+        return self._delivered({**vars(delivered), **now}, asked)
 
-    def _run(self, branch: str, variables: dict[str, str], *, protected: bool) -> Delivered:
+    def _run(self, branch: str, variables: dict[str, str], project: Mapping[str, ProjectVariable] | None) -> Delivered:
         self.count += 1
         folder = self.folder / f"pipeline-{self.count}"
+        known = project or {}
+        asked = self._asked()
         with self._watch(folder) as watch:
             ran = plan_and_run(
                 self.project,
@@ -195,17 +206,22 @@ class Delivery:
                 folder,
                 branch=branch,
                 variables=variables,
-                planning=self.environment(protected=protected),
-                running=self._given(folder, folder / "handoff", protected=protected),
+                # The job that plans has no environment, and so nothing that is limited to one.
+                planning={name: one.value for name, one in known.items() if one.scope is None},
+                running=self._given(folder, known),
             )
-        return self._delivered({**vars(ran), "folder": folder, "watch": watch})
+        return self._delivered({**vars(ran), "folder": folder, "watch": watch}, asked)
 
-    def _given(self, folder: Path, handoff: Path, *, protected: bool) -> dict[str, str]:
-        """What the runner is told of all jobs; secrets reach it as GitLab's do, and not by its command line."""
+    def _variables(self, *, protected: bool) -> dict[str, ProjectVariable]:
+        """The project's variables that pipelines of such refs have."""
+        return {name: one for name, one in self.variables.items() if protected or not one.protected}
+
+    def _given(self, folder: Path, known: Mapping[str, ProjectVariable]) -> dict[str, str]:
+        """What the runner is told of all jobs; tokens reach it as GitLab's do, and not by its command line."""
         settings = {
             name: {"type": "variable", "values": {one.scope or "*": one.value}}
-            for name, one in self.variables.items()
-            if protected or not one.protected
+            for name, one in known.items()
+            if not one.path
         }
         file = self.runner.home / ".gitlab-ci-local" / "variables.yml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -213,22 +229,21 @@ class Delivery:
         # Whatever private is left behind lies in the pipeline's own folder.
         private = folder / "tmp"
         private.mkdir(parents=True)
-        given = {"TMPDIR": str(private), "PIPELINEGEN_HANDOFF": str(handoff)}
-        if self.host is not None and protected:
-            given |= {"DEPLOY_KEY": str(self.host.ssh_key), "DEPLOY_KNOWN_HOSTS": str(self.host.known_hosts)}
-        return given
+        return {"TMPDIR": str(private), **{name: one.value for name, one in known.items() if one.path}}
 
     def _watch(self, folder: Path) -> ProcessWatch:
-        return ProcessWatch(self.secrets, f"{STORES_VARIABLE}={folder}")
+        return ProcessWatch(self.secrets, f"{STORES_VARIABLE}={folder}/")
 
-    def _delivered(self, known: Mapping[str, Any]) -> Delivered:
-        return Delivered(
-            **{
-                **known,
-                "running": self.host.current_system() if self.host else None,
-                "held": {cache: self.held(cache) for cache in (PROTECTED, UNPROTECTED, PUBLISH)},
-            }
-        )
+    def _asked(self) -> int:
+        return len(self.server.requests) if isinstance(self.server, AtticServer) else 0
+
+    def _delivered(self, known: Mapping[str, Any], asked: int) -> Delivered:
+        now = {
+            "running": self.host.current_system() if self.host else None,
+            "held": {cache: self.held(cache) for cache in (PROTECTED, UNPROTECTED, PUBLISH)},
+            "requests": self.server.requests[asked:] if isinstance(self.server, AtticServer) else [],
+        }
+        return Delivered(**{**known, **now})
 
     def held(self, cache: str) -> frozenset[str]:
         """The store paths that a cache of the test server holds; of the real one nobody can list them."""
@@ -271,11 +286,13 @@ class ProjectVariable:
     Attributes:
         protected: only pipelines of protected refs have it.
         scope: the environment whose jobs alone have it; null for all.
+        path: it names a file, whose name is no secret.
     """
 
     value: str
     protected: bool
-    scope: str | None
+    scope: str | None = None
+    path: bool = False
 
 
 @dataclass(frozen=True)
@@ -286,18 +303,25 @@ class Delivered(Ran):
         folder: of all its files.
         watch: what processes showed meanwhile.
         running: the system that runs on the machine.
-        held: cache → the store paths in it.
+        held: cache → the store paths in it; nothing for the real server, which lists none.
+        requests: what the server was asked meanwhile; likewise.
     """
 
     folder: Path
     watch: ProcessWatch
     running: str | None
     held: dict[str, frozenset[str]]
+    requests: list[Request]
 
     @property
     def wanted(self) -> frozenset[str]:
         """The derivations that it takes to make the targets."""
         return frozenset().union(*(self.offer.closures[target] for target in TARGETS))
+
+    @property
+    def uploads(self) -> Counter[str]:
+        """Store path → how often somebody began to send it."""
+        return Counter(one.path for one in self.requests if one.endpoint is Endpoint.UPLOAD)
 
     def report(self, job: str, file: str = "push.json") -> dict[str, Any]:
         """A report that a job left."""
@@ -335,6 +359,14 @@ def closure(store: PrivateStore, path: str) -> set[str]:
 def once(drvs: frozenset[str]) -> Counter[str]:
     """What `JobStores.builds` says where each was built in exactly one job."""
     return Counter(dict.fromkeys(drvs, 1))
+
+
+def parts(token: str) -> list[tuple[str, str]]:
+    """What of a token must not be seen: whatever is cut out of it or around it."""
+    _, payload, signature = token.split(".")
+    # As the password of a user whose name and colon are of a length that three divides, such as Nix's `pipelinegen:`.
+    password = base64.b64encode(token.encode()).decode()[:-4]
+    return [("token", token), ("payload", payload), ("signature", signature), ("password", password)]
 
 
 def holding(folder: Path, secrets: Mapping[str, str]) -> list[str]:
@@ -376,7 +408,8 @@ def _token(server: AtticServer | RealAttic, grant: Grant) -> str:
     """The token of a line that `pipelinegen cache token` prints."""
     if isinstance(server, RealAttic):
         return server.token_of_atticadm(*shlex.split(grant.command(["atticadm"]))[2:])
-    return server.token({cache: " ".join(_BITS[word] for word in words) for cache, words in grant.rights})
+    rights = {cache: " ".join(_BITS[word] for word in words) for cache, words in grant.rights}
+    return server.token(rights, sub=grant.role)
 
 
 def _write_config(file: Path, command: Path, url: str, host: Host | None, keys: Mapping[str, str], more: str) -> Config:
@@ -414,6 +447,8 @@ def delivery(
             for variable in grant.variables
         }
         if host is not None:
+            for name, path in (("DEPLOY_KEY", host.ssh_key), ("DEPLOY_KNOWN_HOSTS", host.known_hosts)):
+                variables[name] = ProjectVariable(str(path), protected=True, path=True)
             port = server.url.rstrip("/").rpartition(":")[2]
             settings = [
                 f"substituters = http://{host.gateway}:{port}/{PUBLISH}",

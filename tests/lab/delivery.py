@@ -141,8 +141,17 @@ class Offer:
 def _references(store: PrivateStore, drvs: list[str]) -> dict[str, list[str]]:
     """Derivation → the derivations that it names, for all that `drvs` need."""
     every = [path for path in store.run("nix-store", "-qR", *drvs).stdout.split() if path.endswith(".drv")]
-    shown = json.loads(store.run("nix", "show-derivation", *every).stdout)
-    return {drv: list(one["inputDrvs"]) for drv, one in shown.items()}
+    # One at a time, in words that all versions of Nix have.
+    ask = 'for drv; do echo "= $drv"; nix-store -q --references "$drv"; done'
+    found: dict[str, list[str]] = {}
+    drv = ""
+    for line in store.run("sh", "-euc", ask, "sh", *every).stdout.splitlines():
+        if line.startswith("= "):
+            drv = line[2:]
+            found[drv] = []
+        elif line.endswith(".drv"):
+            found[drv].append(line)
+    return found
 
 
 def _closure(drv: str, references: Mapping[str, list[str]]) -> frozenset[str]:

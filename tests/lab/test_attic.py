@@ -3,7 +3,8 @@
 Provisioned by `cache provision`, with the tokens that `cache token` advises, in variables as GitLab has them. Every
 job has a `/nix` of its own. One pipeline after another; each stands on the one before, the tests only look:
 
-    first -> documentation -> forgery (a merge request) -> broken (merged; its push is killed) -> retried -> fork
+    first -> documentation -> forgery (a merge request) -> broken (merged; its push is killed) -> retried
+        -> collected -> fork -> elsewhere
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pipelinegen.cache.attic.grants import Role
 from pipelinegen.cache.attic.protocol import store_hash
 from tests.attic_server import AtticServer, Endpoint, Fault, Latency
 from tests.lab.attic_delivery import (
+    COMMAND,
     HOST,
     PROTECTED,
     PUBLISH,
@@ -102,11 +104,10 @@ def first(world: Delivery) -> Delivered:
 
 
 @pytest.fixture(scope="module")
-def documentation(world: Delivery, server: AtticServer, first: Delivered) -> Delivered:
+def documentation(world: Delivery, first: Delivered) -> Delivered:
     """A second push, of a commit that changes no output."""
     world.project.edit("pkgs/hello.nix", "{ program }:", "# Hello.\n{ program }:")
     world.project.commit("hello: say what it is")
-    server.forget_requests()
     return world.push()
 
 
@@ -130,7 +131,6 @@ def broken(world: Delivery, server: AtticServer, forgery: Forgery) -> Delivered:
     world.project.git("checkout", "--quiet", "main")
     world.project.git("merge", "--quiet", "--ff-only", "tidy-disk")
     assert world.project.head == forgery.delivered.commit
-    server.forget_requests()
     # Build jobs send each path first, to another cache; the second time it is the push job.
     server.faults.add(Fault(Latency(0.7), endpoint=Endpoint.UPLOAD, each=True, nth=[2]))
     had = len(world.held(PUBLISH))
@@ -143,20 +143,34 @@ def broken(world: Delivery, server: AtticServer, forgery: Forgery) -> Delivered:
 
 
 @pytest.fixture(scope="module")
-def retried(world: Delivery, server: AtticServer, broken: Delivered) -> Delivered:
+def retried(world: Delivery, broken: Delivered) -> Delivered:
     """The jobs that did not pass, again."""
-    server.forget_requests()
     return world.retry(broken, *broken.result.names("failed", "not run"))
 
 
 @pytest.fixture(scope="module")
-def fork(world: Delivery, server: AtticServer, retried: Delivered) -> Delivered:
+def collected(world: Delivery, server: AtticServer, retried: Delivered) -> Delivered:
+    """Every cache has lost a library under systems that it holds; then a push that changes no output."""
+    server.forget(libdisk(retried))
+    world.project.edit("pkgs/hello.nix", "# Hello.", "# Hello!")
+    world.project.commit("hello: louder")
+    return world.push()
+
+
+@pytest.fixture(scope="module")
+def fork(world: Delivery, collected: Delivered) -> Delivered:
     """A merge request from another project, whose pipeline somebody of this project has started."""
     world.project.git("checkout", "--quiet", "-b", "from-a-fork")
     world.project.edit("pkgs/libdisk.nix", "# One place.", "# The place.")
     world.project.commit("libdisk: the place")
-    server.forget_requests()
     return world.merge_request("from-a-fork", fork=True)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(world: Delivery, fork: Delivered) -> Delivered:
+    """The same merge request; its pipeline runs in the other project, which has none of the variables."""
+    assert world.project.head == fork.commit
+    return world.merge_request("from-a-fork", fork=True, elsewhere=True)
 
 
 @contextlib.contextmanager
@@ -192,6 +206,12 @@ def _settle(server: AtticServer) -> None:
         time.sleep(0.05)
 
 
+def libdisk(delivered: Delivered) -> str:
+    """The library under the system that was deployed."""
+    whole = closure(delivered.stores.store(DEPLOY), delivered.offer.systems()[HOST])
+    return next(path for path in whole if path.endswith("-libdisk-1.0"))
+
+
 # --- the first push
 
 
@@ -211,6 +231,13 @@ def test_what_jobs_make_is_handed_over_through_the_cache_of_protected_pipelines_
     assert first.held[UNPROTECTED] == frozenset()
     # No artifact of a job holds any of it.
     assert not any(list(job.artifacts.rglob("*.narinfo")) for job in first.result.jobs.values())
+
+
+def test_commands_of_people_fetch_from_the_caches_of_the_job_by_what_it_gives_to_nix(first: Delivered) -> None:
+    assert first.result.jobs[COMMAND].status == "passed"
+    store = first.stores.store(COMMAND)
+    assert first.offer.outs["hello 2.0"] in store.paths()
+    assert store.built() == ()
 
 
 def test_the_publish_cache_holds_whole_closures_that_real_nix_accepts_by_its_key(
@@ -241,12 +268,12 @@ def test_the_push_reports_what_the_server_had_already_from_the_jobs_that_built_i
 
 
 def test_the_machine_fetches_its_system_from_the_publish_cache_with_a_token_that_only_pulls(
-    world: Delivery, server: AtticServer, first: Delivered
+    world: Delivery, first: Delivered
 ) -> None:
     assert world.host is not None
     assert first.running == first.offer.systems()[HOST]
     assert first.running != world.host.initial_system
-    asked = [request for request in server.requests if request.peer.startswith(f"{world.host.address}:")]
+    asked = [request for request in first.requests if request.peer.startswith(f"{world.host.address}:")]
     fetched = [request for request in asked if request.endpoint is Endpoint.NAR and request.status == 200]
     assert len(fetched) >= len(closure(first.stores.store(DEPLOY), first.running))
     assert all(request.target.startswith(f"/{PUBLISH}/") for request in asked)
@@ -262,6 +289,7 @@ def test_a_second_push_builds_and_uploads_nothing(first: Delivered, documentatio
     assert documentation.stores.builds() == Counter()
     assert documentation.bootstrap.built() == ()
     assert not any(documentation.jobs_that(command) for command in ("build", "test", "push"))
+    assert documentation.uploads == Counter()
     assert documentation.held == first.held
     assert documentation.running == first.running
 
@@ -307,12 +335,13 @@ def test_main_makes_the_forged_path_and_all_dependents_of_the_library_itself(
 
 
 def test_no_job_of_main_asks_the_cache_of_merge_requests_anything(
-    server: AtticServer, broken: Delivered, retried: Delivered
+    first: Delivered, documentation: Delivered, forgery: Forgery, broken: Delivered, retried: Delivered
 ) -> None:
-    del broken
-    assert retried.result.names("failed") == set()
-    assert server.requests
-    assert not [one.target for one in server.requests if f"/{UNPROTECTED}" in one.target]
+    def asked(delivered: Delivered) -> list[str]:
+        return [one.target for one in delivered.requests if f"/{UNPROTECTED}" in one.target]
+
+    assert asked(forgery.delivered)
+    assert [asked(one) for one in (first, documentation, broken, retried)] == [[], [], [], []]
 
 
 # --- a push that is killed
@@ -333,12 +362,12 @@ def test_behind_a_killed_push_the_cache_holds_no_path_without_what_it_refers_to(
         assert closure(store, path) <= broken.held[PUBLISH]
 
 
-def test_the_retry_sends_only_what_is_missing(server: AtticServer, broken: Delivered, retried: Delivered) -> None:
+def test_the_retry_sends_only_what_is_missing(broken: Delivered, retried: Delivered) -> None:
     assert set(retried.result.names("passed")) >= {SYSTEM_PUSH, DEPLOY}, retried.result.describe()
     whole = closure(broken.builder(f"host {HOST}"), broken.offer.systems()[HOST])
     missing = whole - broken.held[PUBLISH]
     assert missing
-    assert server.uploads == {store_hash(path): 1 for path in missing}
+    assert retried.uploads == once(frozenset(missing))
     assert retried.outcomes(SYSTEM_PUSH) == {"deduplicated": missing, "present": whole - missing}
     assert whole <= retried.held[PUBLISH]
     assert retried.stores.builds() == Counter()
@@ -357,25 +386,53 @@ def test_the_honest_system_is_published_and_deployed(
     assert world.host.read("cat /run/current-system/sw/bin/backup") == published.strip()
 
 
+# --- a path that is gone
+
+
+def test_a_library_that_every_cache_has_lost_is_built_again_and_published(
+    world: Delivery, retried: Delivered, collected: Delivered, tmp_path: Path
+) -> None:
+    assert collected.offer.drvs == retried.offer.drvs
+    assert collected.result.passed, collected.result.describe()
+    # What contains it is whole again as soon as the library is there, and is fetched, whatever Nix would rather do.
+    assert names(collected.stores.builds()) == ["libdisk-1.0"]
+    assert collected.uploads == {libdisk(retried): 2}
+    assert collected.outcomes(SYSTEM_PUSH)["deduplicated"] == {libdisk(retried)}
+    assert collected.held[PUBLISH] == retried.held[PUBLISH]
+    assert collected.running == retried.running
+    store = PrivateStore(tmp_path / "anybody")
+    fetched = world.fetch(store, PUBLISH, collected.running or "", token=world.tokens[Role.PEOPLE])
+    assert fetched.returncode == 0, fetched.output
+
+
 # --- a fork
 
 
 def test_a_fork_s_merge_request_writes_to_no_cache_and_its_outputs_travel_as_artifacts(
-    server: AtticServer, retried: Delivered, fork: Delivered
+    collected: Delivered, fork: Delivered
 ) -> None:
     assert fork.result.passed, fork.result.describe()
-    assert server.uploads == Counter()
-    assert not server.asked(Endpoint.UPLOAD)
-    assert fork.held == retried.held
-    assert fork.running == retried.running
+    assert fork.uploads == Counter()
+    assert fork.held == collected.held
+    assert fork.running == collected.running
     assert not fork.jobs_that("push") | fork.jobs_that("deploy")
-    changed = fork.wanted - retried.wanted
+    changed = fork.wanted - collected.wanted
     assert fork.offer.drvs["backup"] in changed
     assert fork.stores.builds() == once(changed)
     left = {file.name for job in fork.result.jobs.values() for file in job.artifacts.rglob("*.narinfo")}
     assert f"{store_hash(fork.offer.outs['database'])}.narinfo" in left
     # It could have: the token of merge requests is in its jobs.
-    assert PUSH_ANY in _variables_of(fork)
+    assert _variables_of(fork) == {READ, PUSH_ANY}
+
+
+def test_without_any_token_a_fork_s_pipeline_builds_everything_once_and_passes(
+    fork: Delivered, elsewhere: Delivered
+) -> None:
+    assert elsewhere.result.passed, elsewhere.result.describe()
+    assert _variables_of(elsewhere) == set()
+    assert elsewhere.stores.builds() == once(elsewhere.wanted)
+    assert elsewhere.uploads == Counter()
+    assert elsewhere.held == fork.held
 
 
 def _variables_of(delivered: Delivered) -> set[str]:
@@ -398,7 +455,9 @@ def every(
     forgery: Forgery,
     broken: Delivered,
     retried: Delivered,
+    collected: Delivered,
     fork: Delivered,
+    elsewhere: Delivered,
 ) -> dict[str, Delivered]:
     """All pipelines."""
     return {
@@ -407,7 +466,9 @@ def every(
         "forgery": forgery.delivered,
         "broken": broken,
         "retried": retried,
+        "collected": collected,
         "fork": fork,
+        "elsewhere": elsewhere,
     }
 
 
@@ -433,6 +494,7 @@ def test_no_token_is_in_any_file_of_a_pipeline_but_what_a_killed_job_left_to_its
             assert found == [], name
             continue
         files = {line.partition(" in ")[2] for line in found}
+        assert files
         for file in files:
             place = one.folder / file
             assert file.startswith("tmp/pipelinegen-"), file
@@ -463,6 +525,6 @@ def test_only_push_jobs_have_the_environment_and_with_it_the_token_for_publishin
         assert f"token of {Role.ADMINISTRATION}" not in set().union(*held.values())
 
 
-def test_jobs_of_merge_requests_have_no_token_of_protected_pipelines(forgery: Forgery, fork: Delivered) -> None:
-    for one in (forgery.delivered, fork):
-        assert _variables_of(one) == {READ, PUSH_ANY}
+def test_jobs_of_merge_requests_have_no_token_of_protected_pipelines(first: Delivered, forgery: Forgery) -> None:
+    assert {READ, PUSH_MAIN, PUBLISHING} <= _variables_of(first)
+    assert _variables_of(forgery.delivered) == {READ, PUSH_ANY}

@@ -22,13 +22,16 @@ from pipelinegen.cache.attic.push import nar_url
 from tests.attic_server.real import RealAttic, real_attic, real_problem
 from tests.lab.attic_delivery import (
     HOST,
+    PROTECTED,
     PUBLISH,
     PUBLISHING,
     READ,
+    UNPROTECTED,
     Delivered,
     Delivery,
     closure,
     delivery,
+    forge,
     holding,
     once,
     outcomes,
@@ -124,6 +127,25 @@ def test_real_nix_fetches_the_system_back_with_signatures_required(
     assert closure(store, system) == closure(first.stores.store(SYSTEM_PUSH), system)
     stranger = world.fetch(PrivateStore(tmp_path / "stranger"), PUBLISH, system)
     assert stranger.returncode != 0
+
+
+# --- who may write
+
+
+def test_the_server_signs_whatever_who_may_write_sends_under_any_name(
+    world: Delivery, first: Delivered, tmp_path: Path
+) -> None:
+    claimed = first.offer.outs["website"]  # left out of these pipelines
+    token = world.tokens[Role.UNPROTECTED]
+    answers = {
+        cache: forge(world, cache, token, claimed, "echo planted\n", "website")
+        for cache in (PROTECTED, PUBLISH, UNPROTECTED)
+    }
+    assert answers == {PROTECTED: 401, PUBLISH: 401, UNPROTECTED: 200}
+    store = PrivateStore(tmp_path / "deceived")
+    fetched = world.fetch(store, UNPROTECTED, claimed, token=world.tokens[Role.READING])
+    assert fetched.returncode == 0, fetched.output
+    assert store.run("cat", f"{claimed}/bin/website").stdout == "echo planted\n"
 
 
 # --- pushing by hand

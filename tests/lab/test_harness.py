@@ -176,6 +176,27 @@ def test_a_manual_job_runs_when_somebody_starts_it(runner: Runner, tmp_path: Pat
     assert result.names("passed") == {"approve", "after"}
 
 
+def test_jobs_that_failed_can_be_run_again_without_those_that_passed(runner: Runner, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    child = {
+        "stages": ["build", "deploy"],
+        "good": {"stage": "build", "script": [f"echo good >> {told}"]},
+        "bad": {"stage": "deploy", "needs": ["good"], "script": [f"echo bad >> {told}; test -e {tmp_path}/mended"]},
+        "after": {"stage": "deploy", "needs": ["bad"], "script": [f"echo after >> {told}"]},
+    }
+    project = new_project(tmp_path / "project")
+    (tmp_path / "child.yml").write_text(yaml.safe_dump(child, sort_keys=False))
+    variables = push_variables(branch="main", commit=project.head)
+    first = runner.run_pipeline(tmp_path / "child.yml", project.folder, variables=variables)
+    assert first.names("failed", "not run") == {"bad", "after"}
+    (tmp_path / "mended").touch()
+    again = ("bad", "after")
+    second = runner.run_pipeline(tmp_path / "child.yml", project.folder, variables=variables, only=again)
+    assert second.passed, second.describe()
+    assert (second.names("passed"), second.names("not run")) == ({"bad", "after"}, {"good"})
+    assert told.read_text().split() == ["good", "bad", "bad", "after"]
+
+
 def test_variables_reach_the_jobs_as_they_are(runner: Runner, tmp_path: Path) -> None:
     child = {"job": {"script": ['printf "<%s>\\n" "$WORD" "$CI_COMMIT_REF_PROTECTED" "$CI_COMMIT_BRANCH"']}}
     result = run_child(runner, tmp_path, child, more={"WORD": "a $HOME $$ 'b' \"c\"; d"})

@@ -100,6 +100,86 @@ def test_merge_requests_and_main_do_not_push_with_one_token() -> None:
     config_file.parse({"caches": caches})
 
 
+def prod(**settings: object) -> dict[str, object]:
+    return attic("prod", **{"writers": "protected", "publish": True, "push_token_env": "PROD", **settings})
+
+
+@pytest.mark.parametrize(
+    ("closed", "opened"),
+    [
+        (prod(), attic("any", writers="unprotected", url="https://C.example/prod")),
+        (prod(), attic("any", writers="unprotected", url="https://c.example:443/prod/")),
+        (prod(), attic("any", writers="unprotected", url="http://c.example./prod")),
+        (prod(), attic("any", writers="unprotected", push_url="https://c.example//x/../prod")),
+        (prod(push_url="http://inside.example:8080/prod"), attic("x", push_url="http://inside.example:8080/prod/")),
+        ({"url": "https://c.example/x?priority=10"}, {"url": "https://c.example/x"}),
+        ({"url": "file:///srv/%78"}, {"url": "/srv//x/"}),
+        ({"url": "ssh://h.example"}, {"url": "ssh-ng://root@H.example?compress=true"}),
+    ],
+    ids=["case", "port", "scheme", "path", "push address", "settings", "folder", "ssh"],
+)
+def test_a_cache_that_merge_requests_write_to_is_no_other_cache_under_another_spelling(
+    closed: dict[str, object], opened: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": {"closed": closed, "any": {**opened, "writers": "unprotected"}}})
+    assert "one URL for both" in (raised.value.why or "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "opened"),
+    [
+        ("https://c.example/prod", "https://c.example/any"),
+        ("https://c.example/prod", "https://c.example:8443/prod"),
+        ("s3://bucket?endpoint=one.example", "s3://bucket?endpoint=two.example"),
+        ("ssh://h.example?remote-store=/a", "ssh://h.example?remote-store=/b"),
+    ],
+    ids=["path", "port", "endpoint", "remote store"],
+)
+def test_caches_in_different_places_are_different(closed: str, opened: str) -> None:
+    caches = {"closed": {"url": closed, "writers": "protected"}, "any": {"url": opened, "writers": "unprotected"}}
+    config_file.parse({"caches": caches})
+
+
+@pytest.mark.parametrize(
+    ("closed", "opened"),
+    [
+        (attic("prod", token_env="T"), attic("any", token_env="T", push_token_env="U")),
+        (attic("prod", token_file="$T"), attic("any", token_env="T", push_token_env="U")),
+        ({"url": "https://c.example/prod", "netrc_file": "$N"}, {"url": "https://c.example/any", "netrc_file": "$N"}),
+        ({"url": "file:///prod", "secret_key_file": "$K"}, {"url": "file:///any", "secret_key_file": "$K"}),
+    ],
+    ids=["reads with it", "variable of either type", "netrc file", "signing key"],
+)
+def test_nothing_that_merge_requests_have_writes_where_they_must_not(
+    closed: dict[str, object], opened: dict[str, object]
+) -> None:
+    caches = {"closed": {**closed, "writers": "protected"}, "any": {**opened, "writers": "unprotected"}}
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": caches})
+    assert "would also write to 'closed'" in (raised.value.why or "")
+    caches["closed"]["writers"] = "upstream"
+    config_file.parse({"caches": caches})
+
+
+def test_reading_two_caches_with_one_netrc_file_is_fine_where_it_writes_to_neither() -> None:
+    caches = {
+        "closed": {"url": "https://c.example/x", "push_url": "ssh://c.example", "netrc_file": "$N"},
+        "any": {"url": "https://c.example/any", "netrc_file": "$N", "writers": "unprotected"},
+    }
+    config_file.parse({"caches": {**caches, "closed": {**caches["closed"], "writers": "protected"}}})
+
+
+@pytest.mark.parametrize(
+    "handed", [attic("prod", url="https://c.example:443/prod"), attic("ci", push_url="http://c.example/prod")]
+)
+def test_what_build_jobs_leave_is_not_published_under_another_name_either(handed: dict[str, object]) -> None:
+    caches = {"public": prod(), "main": {**handed, "writers": "protected", "token_env": "MAIN"}}
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": caches, "handoff": {"mode": "cache", "protected": "main"}})
+    assert "published before any test" in (raised.value.why or "")
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -113,8 +193,26 @@ def test_merge_requests_and_main_do_not_push_with_one_token() -> None:
         {"backend": "attic", "url": "https://c.example/ci", "warm": ["**"]},
         {"url": "https://c.example/ci", "token_env": "A"},
         {"url": "https://c.example/ci", "retention": "1 day"},
+        {"url": "https://c.example/ci https://d.example/ci"},
+        {"url": "https://c.example/ci\nsandbox = false"},
+        {"url": "https://c.example/ci", "public_key": ""},
+        {"url": "https://c.example/ci", "public_key": "ci:AAAA AAAA"},
     ],
-    ids=["file", "no name", "bad name", "query", "netrc", "two tokens", "bad variable", "warm", "nix token", "nix age"],
+    ids=[
+        *(
+            "file",
+            "no name",
+            "bad name",
+            "query",
+            "netrc",
+            "two tokens",
+            "bad variable",
+            "warm",
+            "nix token",
+            "nix age",
+        ),
+        *("two addresses", "two lines", "empty key", "key without a name"),
+    ],
 )
 def test_settings_that_make_no_sense_for_a_backend_are_refused(table: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
@@ -126,3 +224,21 @@ def test_what_build_jobs_leave_is_not_published_by_that() -> None:
     with pytest.raises(ConfigError, match="mistake") as raised:
         config_file.parse({"caches": caches, "handoff": {"mode": "cache", "protected": "main"}})
     assert "published before any test" in (raised.value.why or "")
+
+
+@pytest.mark.parametrize("host", [{"publish": {}}, {"web": {"environment": "publish"}}], ids=["name", "environment"])
+def test_pushes_and_deployments_do_not_share_an_environment(host: dict[str, dict[str, str]]) -> None:
+    hosts = {name: {"address": "h", **settings} for name, settings in host.items()}
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"hosts": hosts})
+    assert "publish_environment" in (raised.value.why or "")
+    config_file.parse({"hosts": hosts, "gitlab": {"publish_environment": "caches"}})
+
+
+def test_of_two_keys_with_one_name_nix_would_believe_one() -> None:
+    caches = {name: {"url": f"file:///{name}", "public_key": "ci:AAAA"} for name in ("one", "two")}
+    config_file.parse({"caches": caches})
+    caches["two"]["public_key"] = "other:CCCC ci:BBBB"
+    with pytest.raises(ConfigError, match="mistake") as raised:
+        config_file.parse({"caches": caches})
+    assert "believes only the first" in (raised.value.why or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,13 @@ def test_whatever_is_cleaned_has_no_marker_and_no_control(text: str) -> None:
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     once = clean(text, colour=False)
     assert clean(once, colour=False) == once
+
+
+@pytest.mark.parametrize("start", ["\x1b]", "\x1bP", "\x1b[", "\x1b]a\x1bP"])
+def test_a_long_line_of_sequences_without_end_takes_no_time(start: str) -> None:
+    began = time.process_time()
+    clean(start * 20_000)
+    assert time.process_time() - began < 2
 
 
 def test_plain_keeps_lines_and_drops_colour() -> None:

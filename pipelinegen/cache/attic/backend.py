@@ -38,7 +38,6 @@ from pipelinegen.cache.model import (
     PushProgress,
     PushReport,
 )
-from pipelinegen.cache.substituters import substituter_url
 from pipelinegen.config_caches import CacheConfig, Pushing
 from pipelinegen.console import clean
 from pipelinegen.durations import seconds
@@ -161,13 +160,18 @@ class AtticCache:
         secret = cache_token(self.name, self.config, push=True)
         limits = limits_for(self._pushing.jobs, self._pushing.attempts, seconds(self._pushing.deadline) or 0.0)
         try:
-            reports = loop.run(self._send(infos, secret, limits, on_progress or (lambda _: None)))
+            sending = self._send(infos, secret, limits, on_progress or (lambda _: None))
+            reports, where = loop.run(sending, on_idle=self._on_idle)
         except RefusedError as error:
             raise self._error(error) from error
         with self._netrc(secret) as options:
             served = Served(self.config.url, self.config.public_key, options, self._on_idle)
+
+            def send_again(those: Sequence[PathInfo]) -> dict[str, PathReport]:
+                return loop.run(self._send_again(those, where, secret, limits), on_idle=self._on_idle)
+
             try:
-                verified = self._verify(served, roots, infos, reports, secret, limits)
+                verified = self._verify(served, roots, infos, reports, send_again)
             except CommandError as error:
                 # The server itself says that it has everything.
                 verified = 0
@@ -181,7 +185,8 @@ class AtticCache:
         secret: SecretStr | None,
         limits: Limits,
         on_progress: Callable[[PushProgress], None],
-    ) -> dict[str, PathReport]:
+    ) -> tuple[dict[str, PathReport], Address]:
+        """What became of each path, and where they were sent."""
         first = address(self.config.push_url or self.config.url)
         async with self._client(first, secret) as client:
             try:
@@ -193,7 +198,7 @@ class AtticCache:
                     fixed=self.config.push_url is not None,
                 )
                 self._check(missing.settings, infos)
-                return await send_missing(missing, limits, on_progress)
+                return await send_missing(missing, limits, on_progress), client.address
             except RefusedError as error:
                 raise endpoint.moved(error, first.endpoint, client.address.endpoint) from error
 
@@ -203,8 +208,7 @@ class AtticCache:
         roots: Sequence[str],
         infos: Sequence[PathInfo],
         reports: dict[str, PathReport],
-        secret: SecretStr | None,
-        limits: Limits,
+        send_again: Callable[[Sequence[PathInfo]], dict[str, PathReport]],
     ) -> int:
         """Fetch as a machine would what was sent: all of it by name, and of the roots a sample with its content.
 
@@ -220,16 +224,18 @@ class AtticCache:
             again = served.unserved(sorted(sent if attempt == 0 else again), sample)
             if not again or attempt == 1:
                 break
-            repeated = [info for info in infos if info.path in again]
-            sent_again = loop.run(self._send_again(repeated, secret, limits))
-            reports.update({path: added(reports[path], report) for path, report in sent_again.items()})
+            repeated = send_again([info for info in infos if info.path in again])
+            # What could not be sent again may be served by now all the same.
+            reports.update(
+                {path: added(reports[path], report) for path, report in repeated.items() if report.outcome in SENT}
+            )
         reports.update({path: lost_report(reports[path], why) for path, why in again.items()})
         return len(sample)
 
     async def _send_again(
-        self, infos: Sequence[PathInfo], secret: SecretStr | None, limits: Limits
+        self, infos: Sequence[PathInfo], where: Address, secret: SecretStr | None, limits: Limits
     ) -> dict[str, PathReport]:
-        async with self._client(address(self.config.push_url or self.config.url), secret) as client:
+        async with self._client(where, secret) as client:
             return await upload_all(infos, client.upload, limits)
 
     def wait_until_visible(self, paths: Sequence[str], *, timeout: float) -> None:
@@ -260,14 +266,6 @@ class AtticCache:
             return loop.run(fetch(), on_idle=self._on_idle)
         except RefusedError as error:
             raise self._error(error) from error
-
-    def substituter(self) -> dict[str, str]:
-        """See `CacheBackend.substituter`.
-
-        Raises:
-            ConfigError: there is no public key: what anybody signed, or nobody, would be believed.
-        """
-        return {"url": substituter_url(self.config), "public_key": self._public_key()}
 
     def _public_key(self) -> str:
         if self.config.public_key is None:

@@ -32,6 +32,9 @@ from pipelinegen.path_info import PathInfo
 
 CONNECT_SECONDS = 15.0
 HESITATION_SECONDS = 2.0
+HESITATE_FROM = 1 << 18
+"""Bytes of an archive for which it may be worth to wait: no proxy's limit is that low (nginx has 1 MiB by default)."""
+
 READ_BYTES = 1 << 16
 """Of a refusal, which is only read for what it says."""
 
@@ -155,8 +158,8 @@ class AtticClient:
 
         Args:
             on_bytes: takes the number of bytes each time some have left.
-            hesitate: send the head alone first. Who refuses a body by its length, and closes the connection on
-                what still comes, is heard only before anything comes.
+            hesitate: send the head of a large path alone first. Who refuses a body by its length, and closes the
+                connection on what still comes, is heard only before anything comes.
 
         Raises:
             RefusedError: it did not arrive.
@@ -172,7 +175,7 @@ class AtticClient:
             headers[protocol.PREAMBLE_HEADER] = str(len(about))
         # Known in advance, it lets a proxy refuse what is too large before all of it was sent.
         headers["Content-Length"] = str(len(before) + info.nar_size)
-        if hesitate:
+        if hesitate and info.nar_size >= HESITATE_FROM:
             await self._hear(asked, headers)
         body = self._body(before, info, on_bytes)
         answer = await self._request("PUT", self.address.upload_url, asked, content=body, headers=headers)

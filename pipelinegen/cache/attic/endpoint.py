@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from pipelinegen.cache.attic.client import AtticClient
@@ -26,18 +27,28 @@ def follow(client: AtticClient, settings: CacheSettings, *, fixed: bool) -> None
     if fixed or named is None or _same(named, client.address.endpoint):
         return
     shown = clean(named, colour=False)
-    parts = urlsplit(named)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    if not _usable(named):
         raise RefusedError(
             FailureClass.WRONG_ENDPOINT, f"the server says that its api-endpoint is {shown}, no address", hint=_HINT
         )
-    if parts.scheme == "http" and client.address.endpoint.startswith("https:"):
+    if urlsplit(named).scheme == "http" and client.address.endpoint.startswith("https:"):
         raise RefusedError(
             FailureClass.WRONG_ENDPOINT,
             f"the server says that its api-endpoint is {shown}: the token would travel unencrypted",
             hint=_HINT,
         )
     client.move(Address(named if named.endswith("/") else f"{named}/", client.address.cache))
+
+
+def _usable(named: str) -> bool:
+    """Whether it is an address of a server: everything else about a request is ours. It is shown in messages, too."""
+    if re.search(r"[\s?#@]", named) or named != clean(named, colour=False):
+        return False
+    try:
+        parts = urlsplit(named)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, no port
+        return False
 
 
 def troubles(settings: CacheSettings, address: Address) -> list[str]:

@@ -212,8 +212,10 @@ def _too_large(answer: _Answer) -> RefusedError:
 
 
 def _wrong_endpoint(answer: _Answer) -> RefusedError:
-    if answer.record is not None and answer.record.get("error") == "NoSuchCache":
-        address = answer.asked.address
+    address = answer.asked.address
+    if answer.record is not None and answer.record["error"] == "NoSuchObject":
+        return RefusedError(FailureClass.LOST, f"{answer.text}; it may have been collected", hint="push it again")
+    if answer.record is not None and answer.record["error"] == "NoSuchCache":
         return RefusedError(
             FailureClass.WRONG_ENDPOINT,
             f"there is no cache {address.cache} at {address.endpoint}",
@@ -250,9 +252,13 @@ def _server_trouble(answer: _Answer) -> RefusedError:
     )
 
 
+_SOMETHING_ELSE = ("Bad NAR Hash or Size", "Bad chunk hash or size", "doesn't match specified size")
+"""What the server says of a body that is shorter than, or not, what was announced."""
+
+
 def _bad_request(answer: _Answer) -> RefusedError:
     said = answer.said
-    if "Bad NAR Hash or Size" in said or "Bad chunk hash or size" in said:
+    if any(words in said for words in _SOMETHING_ELSE):
         return RefusedError(
             FailureClass.TRUNCATED,
             f"the server got something else than was sent: {said}",
@@ -325,7 +331,7 @@ def _shown(text: str, asked: Asked, most: int) -> str:
     """At most so many characters of foreign text, harmless, and without the token: some servers repeat requests."""
     if asked.token:
         text = text.replace(asked.token, "[masked]")
-    return clean(text, colour=False)[:most]
+    return " ".join(clean(text, colour=False).split())[:most]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

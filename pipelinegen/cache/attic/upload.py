@@ -68,6 +68,7 @@ class _Path:
     waits_for: set[str]
     wanted_by: list[str] = field(default_factory=list)
     attempts: int = 0
+    cut: int = 0
     sent: int = 0
     began: float | None = None
     last: RefusedError | None = None
@@ -215,8 +216,9 @@ class _Uploads:
         if not error.failure.permanent:
             self._parallelism.troubled()
             self._keep_quiet(error.retry_after)
-            attempts = TRUNCATED_ATTEMPTS if error.failure is FailureClass.TRUNCATED else self._limits.attempts
-            if one.attempts < attempts and self._given_up is None:
+            one.cut += error.failure is FailureClass.TRUNCATED
+            hopeful = one.attempts < self._limits.attempts and one.cut < TRUNCATED_ATTEMPTS
+            if hopeful and self._given_up is None:
                 self._retries += 1
                 delay = self._limits.backoff.delay(one.attempts, self._limits.chance(), error.retry_after)
                 heapq.heappush(self._delayed, (self._limits.now() + delay, self._rank[path]))

@@ -50,7 +50,9 @@ def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         code = run_command_line(["--color", "never", "cache", "info"])
         text = capsys.readouterr().out
         assert run_command_line(["cache", "info", "--json", "it"]) == code
-        record = json.loads(capsys.readouterr().out)
+        printed = capsys.readouterr().out
+        assert printed.isascii(), "what servers say may hold what terminals obey"
+        record = json.loads(printed)
         assert record["format_version"] == "1.0"
         assert token is None or token not in text + json.dumps(record)
         return Shown(code, text, record["caches"][0])
@@ -223,11 +225,27 @@ def test_a_token_over_http_is_warned_about_beyond_this_machine(info: Info) -> No
 
 def test_a_hostile_server_cannot_write_on_the_terminal(tmp_path: Path, info: Info) -> None:
     with attic_server(tmp_path / "server") as server:
-        server.create_cache("ci", public=True, upstream=["\x1b[2Jforged\nsection_start:0:x"])
+        server.create_cache("ci", public=True, upstream=["\x1b[2Jforged\n\x9b2J\u202esection_start:0:x"])
         server.api_endpoint = "http://evil\x1b[31m\n/"
         shown = info(f"{server.url}ci", upstream_keys=["x"])
         assert "\x1b" not in shown.text
         assert "section_start:" not in shown.text
+
+
+@pytest.mark.nix
+@pytest.mark.skipif(shutil.which("nix") is None, reason="there is no Nix here")
+@pytest.mark.parametrize(
+    ("url", "more", "code"),
+    [
+        ("http://127.0.0.1:40301/x", {}, 1),
+        ("http://127.0.0.1:40301/x", {"netrc_file": "$NO_SUCH_VARIABLE"}, 4),
+        ("http://127.0.0.1:40301/x", {"netrc_file": "/nonexistent/netrc"}, 4),
+    ],
+    ids=["a port is no answer", "variable missing", "file missing"],
+)
+def test_credentials_are_the_reason_only_where_they_are(url: str, more: dict[str, str], code: int, info: Info) -> None:
+    shown = info(url, backend="nix", writers="upstream", public_key="k:AAAA", **more)
+    assert shown.code == code
 
 
 @pytest.mark.nix

@@ -353,3 +353,15 @@ def test_equal_names_on_two_servers_are_warned_about(
         monkeypatch.chdir(tmp_path)
         assert run_command_line(["cache", "provision"]) == 0
         assert "one, two have different keys of one name, ci" in capsys.readouterr().err
+
+
+def test_a_token_file_is_looked_for_where_the_configuration_is(
+    attic: Attic, cache_name: str, provision: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provision("--dry-run")
+    (tmp_path / "admin").write_text(attic.token({cache_name: ADMIN}))
+    monkeypatch.chdir("/")
+    words = ["-C", str(tmp_path), "cache", "provision", "--token-file", "admin", "--yes"]
+    assert run_command_line(words) == 0
+    monkeypatch.setenv("FILE", str(tmp_path / "admin"))
+    assert run_command_line([*words[:-2], "$FILE"]) == 0

@@ -135,13 +135,3 @@ def test_touching_what_is_gone_fails(paths: tuple[str, str, str], server: CacheS
     (info if lost == "narinfo" else server.folder / url).unlink()
     with pytest.raises(StepFailedError, match="does not serve what it should keep"):
         cache(server.url).touch([app])
-
-
-def test_a_substituter_comes_in_the_configured_order() -> None:
-    assert cache("https://cache.example.org", priority=30).substituter() == {
-        "url": "https://cache.example.org?trusted=true&priority=30"
-    }
-    assert cache("https://cache.example.org", priority=30, public_key="k:x").substituter() == {
-        "url": "https://cache.example.org?priority=30",
-        "public_key": "k:x",
-    }

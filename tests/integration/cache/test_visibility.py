@@ -13,6 +13,7 @@ import pytest
 
 from pipelinegen import nix, process
 from pipelinegen.cache.nix_store import NixStoreCache
+from pipelinegen.cache.substituters import substituter_url
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import StepFailedError, TransientError
 
@@ -167,7 +168,7 @@ def test_a_machine_that_remembers_an_absence_fetches_what_came_since(
     cache.push([app])
     process.run(["nix-store", "--delete", app])
     assert process.run([*command, app], allowed="any").returncode != 0, "the absence is remembered"
-    sources = nix.Substitution(substituters=(cache.substituter()["url"],))
+    sources = nix.Substitution(substituters=(substituter_url(cache.config),))
     assert nix.substitute([app], sources) == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelinegen import process
 from pipelinegen.config import TestConfig
 from pipelinegen.console import Console
 from pipelinegen.errors import StepFailedError
@@ -55,6 +56,16 @@ def test_what_comes_after_a_failing_step_is_not_run(tmp_path: Path, console: Con
     run("echo before; false; echo after", tmp_path, console)
     assert "before" in log.getvalue()
     assert "after\n" not in log.getvalue().replace("echo after", "")
+
+
+def test_the_line_that_runs_a_failed_command_again_does_the_same(
+    tmp_path: Path, console: Console, log: io.StringIO
+) -> None:
+    run("echo one >> told\nif true\nthen exit 3\nfi\n", tmp_path, console)
+    again = log.getvalue().partition("again: ")[2]
+    ended = process.run(["sh", "-c", again], cwd=tmp_path, allowed="any")
+    assert ended.returncode == 3
+    assert (tmp_path / "told").read_text() == "one\none\n"
 
 
 def test_a_command_beyond_its_time_has_failed_and_is_not_tried_again(tmp_path: Path, console: Console) -> None:

@@ -162,3 +162,12 @@ def test_an_unsigned_cache_is_nothing_for_a_daemon_that_wants_signatures() -> No
     assert "public_key" in (raised.value.hint or "")
     refuse_lacking([source], daemon(require_sigs=False))
     refuse_lacking([source], daemon(substituters=("https://cache.invalid?trusted=true",)))
+
+
+@pytest.mark.parametrize("url", ["https://cache.invalid", "s3://bucket?region=x"])
+def test_a_daemon_is_not_told_to_believe_a_cache_without_signatures(url: str) -> None:
+    source = Source("plain", CacheConfig(url=url, priority=30))
+    with pytest.raises(ToolError) as raised:
+        refuse_lacking([source], daemon(substituters=()))
+    named = f"{url}{'&' if '?' in url else '?'}priority=30"
+    assert f"  extra-trusted-substituters = {named}" in (raised.value.hint or "").splitlines()

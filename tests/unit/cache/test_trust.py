@@ -29,6 +29,7 @@ CHILD = {"CI_PIPELINE_SOURCE": "parent_pipeline"}
         ({**FROM_FORK, "CI_PROJECT_URL": FORKED}, PipelineClass.FORK),
         ({**FROM_FORK, "CI_PROJECT_URL": OURS}, PipelineClass.FORK),
         ({**FROM_FORK, **CHILD, "CI_PROJECT_URL": OURS, "CI_COMMIT_REF_PROTECTED": "true"}, PipelineClass.FORK),
+        ({**FROM_FORK, "CI_MERGE_REQUEST_SOURCE_PROJECT_URL": "", "CI_PROJECT_URL": OURS}, PipelineClass.FORK),
         ({**EXTERNAL, "CI_COMMIT_REF_PROTECTED": "true"}, PipelineClass.FORK),
     ],
     ids=[
@@ -39,6 +40,7 @@ CHILD = {"CI_PIPELINE_SOURCE": "parent_pipeline"}
         "fork, run there",
         "fork, run in the project",
         "fork, in a child pipeline",
+        "fork that is gone",
         "pull request of another server",
     ],
 )

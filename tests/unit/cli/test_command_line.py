@@ -161,3 +161,12 @@ def test_every_shell_gets_a_completion_script(
         run_command_line([])
     assert ended.value.code == 0
     assert "pipelinegen" in capsys.readouterr().out
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"], ids=["stdout", "stderr", "all"])
+def test_a_stream_that_was_closed_is_no_bug(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "pipelinegen.toml").write_text('[caches.ci]\nurl = "file:///nonexistent"\npublic_key = "k:x"\n')
+    line = f"{sys.executable} -m pipelinegen -C {tmp_path} config show {closed}"
+    done = subprocess.run(["sh", "-c", line], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -337,3 +337,51 @@ def test_with_everything_in_the_caches_there_is_no_push_job_and_so_never_one_wit
     assert not pushes(planned)
     for held in ({}, {"main": "*"}, {"main": "*", "public": "*"}):
         assert all(task.store_paths for task in pushes(plan_recording(fleet().recording(), config=config(), held=held)))
+
+
+# --- what must have passed before
+
+
+def commands(planned: Planned) -> list[str]:
+    return [task.subject for task in planned.tasks if task.action is Action.COMMAND]
+
+
+def test_what_an_earlier_pipeline_built_and_its_test_kept_back_is_tested_again_before_it_is_published() -> None:
+    settings = config(tests=[{"name": "smoke", "command": "true", "targets": ["packages.**"]}])
+    made = packages(1).recording()
+    for held in ({}, {"main": "*"}, {"main": "*", "public": "*"}):
+        planned = plan_recording(made, config=settings, held=held)
+        (push,) = pushes(planned)
+        assert commands(planned) == ["smoke"]
+        assert "gate" in push.needs
+    planned = plan_recording(made, config=settings, held=dict.fromkeys(CACHES, "*"))
+    assert (pushes(planned), commands(planned)) == ([], []), "nothing leaves, so nothing is to be tested"
+
+
+def test_what_a_schedule_only_keeps_is_not_tested_again() -> None:
+    made = Fleet()
+    made.package("tool", made.drv("tool"))
+    settings = config(tests=[{"name": "smoke", "command": "true", "targets": ["packages.**"]}])
+    planned = plan_recording(made.recording(), config=settings, held=dict.fromkeys(CACHES, "*"), scheduled=True)
+    assert [task.touch for task in pushes(planned)] == [True]
+    assert commands(planned) == []
+
+
+def test_nothing_is_published_past_a_named_check_that_cannot_run() -> None:
+    made = Fleet()
+    tool = made.package("tool", made.drv("tool")).wanted_paths
+    made.check("needs-kvm", made.drv("needs-kvm", features=("kvm",)))
+    gated = {**CACHES["public"], "gate": "related", "checks": ["checks.*.needs-kvm"]}
+    settings = config(caches={**CACHES, "public": gated})
+    planned = plan_recording(made.recording(), config=settings)
+    assert [task.caches for task in pushes(planned)] == [("second",)], "the other cache asks for no such check"
+    for scheduled in (False, True):
+        held = {"main": tool, "second": tool}
+        planned = plan_recording(made.recording(), config=settings, held=held, scheduled=scheduled)
+        decisions = next(output for output in planned.plan.outputs if output.attr.endswith("tool")).decisions
+        assert decisions[Stage.PUSH].decision is Choice.SKIP
+        assert "cache public: check checks.x86_64-linux.needs-kvm, which must" in decisions[Stage.PUSH].reasons[0]
+    planned = plan_recording(made.recording(), config=settings, held=dict.fromkeys(CACHES, tool), scheduled=True)
+    assert [task.caches for task in pushes(planned)] == [("public",)], "what it holds already can be kept warm"
+    planned = plan_recording(made.recording(), config=settings, held={"main": "*"})
+    assert [task.caches for task in pushes(planned)] == [("public", "second")], "the check passed once: it was built"

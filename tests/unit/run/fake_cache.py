@@ -117,6 +117,3 @@ class FakeCache:
         if self.touch_error is not None:
             raise self.touch_error
         return len(self._closure(paths))
-
-    def substituter(self) -> Mapping[str, str]:
-        return {"url": "http://ci"}

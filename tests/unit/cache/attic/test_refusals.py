@@ -39,6 +39,13 @@ ANSWERS = {
     "many references": (400, attic("RequestError", "Upload info is too large"), F.INFO_TOO_LARGE, "max-nar-info-size"),
     "cut body": (400, attic("RequestError", "General request error: Bad NAR Hash or Size"), F.TRUNCATED, "push_url"),
     "cut small body": (400, attic("RequestError", "Bad chunk hash or size"), F.TRUNCATED, "push_url"),
+    "cut in the preamble": (
+        400,
+        attic("RequestError", "General request error: Upload info doesn't match specified size"),
+        F.TRUNCATED,
+        "push_url",
+    ),
+    "collected meanwhile": (404, attic("NoSuchObject", "no such object"), F.LOST, "again"),
     "body limit of a proxy": (413, PAGE, F.TOO_LARGE, "push_url"),
     "too many requests": (429, PAGE, F.BUSY, "jobs"),
     "request timeout": (408, b"", F.BUSY, "jobs"),

@@ -146,6 +146,11 @@ def test_what_a_proxy_cuts_is_tried_twice() -> None:
     assert server.attempts[path(0)] == 2
 
 
+def test_what_was_cut_once_among_other_troubles_is_tried_again() -> None:
+    server = Server({path(0): [FailureClass.SERVER, FailureClass.TRUNCATED, FailureClass.BUSY]})
+    assert push([info(0)], server)[path(0)].outcome is Outcome.PUSHED
+
+
 def test_attempts_come_to_an_end_and_the_last_failure_is_reported() -> None:
     server = Server({path(0): [FailureClass.PROXY, FailureClass.BUSY, FailureClass.SERVER, FailureClass.STALLED]})
     reports = push([info(0), info(1)], server, limits(attempts=4))
@@ -199,6 +204,15 @@ def test_the_deadline_ends_everything_and_names_what_is_left() -> None:
     reports = push(infos, server, limits(0.3, jobs=1))
     assert reports[path(0)].failure is FailureClass.DEADLINE
     assert {reports[path(n)].outcome for n in range(1, 6)} == {Outcome.NOT_TRIED}
+
+
+def test_the_deadline_ends_also_what_goes_on_when_everything_else_was_given_up() -> None:
+    server = Server({path(0): ["hang"], **{path(n): [FailureClass.UNAUTHORIZED] for n in range(1, 9)}})
+    used = time.process_time()
+    reports = push([info(number) for number in range(9)], server, limits(0.5, jobs=3))
+    assert time.process_time() - used < 0.25, "nothing is to be done meanwhile"
+    assert reports[path(0)].failure is FailureClass.DEADLINE
+    assert "given up" in (reports[path(8)].message or "")
 
 
 def test_the_server_is_given_the_time_that_it_asks_for() -> None:
