@@ -14,7 +14,7 @@
     ├── StepFailedError             1   a build, test or push failed
     ├── DeployError                 10-50   see `DeployOutcome`
     ├── TransientError              75  worth a retry
-    └── InterruptedRunError         130, 143   a signal ended the run
+    └── InterruptedRunError         129, 130, 143   a signal ended the run
 
 Only `pipelinegen.cli` turns these into text and an exit status.
 """
@@ -149,7 +149,7 @@ class TransientError(PipelinegenError):
 
 
 class InterruptedRunError(PipelinegenError):
-    """SIGINT or SIGTERM arrived; children were ended and half-written files removed."""
+    """SIGHUP, SIGINT or SIGTERM arrived; children were ended and half-written files removed."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM become `InterruptedRunError`, raised only where nothing is half done.
+"""SIGINT, SIGTERM and SIGHUP become `InterruptedRunError`, raised only where nothing is half done.
 
 The first signal counts; later ones are dropped, so that the cleaning up which the first one began comes to
 its end (every step of it is bounded in time).
@@ -15,7 +15,8 @@ from types import FrameType
 
 from pipelinegen.errors import InterruptedRunError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last is of a terminal or connection that was closed; whoever ignores it (`nohup`) is left alone."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ _state = _State()
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM raise `InterruptedRunError` in the main thread.
+    """Within it, `SIGNALS` raise `InterruptedRunError` in the main thread.
 
     Inside `held` they wait for its end (or for `check`). Outside the main thread this does nothing, since
     Python runs signal handlers in the main thread only.
@@ -42,7 +43,8 @@ def interruptible() -> Iterator[None]:
         yield
         return
     _state.received, _state.raised = None, False
-    before = {number: signal.signal(number, _arrived) for number in SIGNALS}
+    ours = [one for one in SIGNALS if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _arrived) for number in ours}
     try:
         yield
     finally:

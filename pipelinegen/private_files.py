@@ -15,6 +15,9 @@ from pipelinegen.errors import ToolError
 
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # folders of one's own are made there, mode 0700
 
+ROOM_BYTES = 64 * 1024
+"""More than tokens, keys and settings of one job together have."""
+
 
 @contextlib.contextmanager
 def private_folder(*near: Path) -> Iterator[Path]:
@@ -41,14 +44,28 @@ def _make(repositories: set[Path]) -> Path:
         if any(Path(place).resolve().is_relative_to(top) for top in repositories):
             continue
         try:
-            return Path(tempfile.mkdtemp(prefix="pipelinegen-", dir=place))
+            folder = Path(tempfile.mkdtemp(prefix="pipelinegen-", dir=place))
         except OSError:
-            continue  # not there, full, or not ours
+            continue  # not there, or not ours
+        if _has_room(folder):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
     raise ToolError(
         "there is no place for the private files of this job",
         why=f"none of {', '.join(filter(None, (wanted, *PLACES)))} is writable and outside of the repository",
         hint="set TMPDIR to such a folder",
     )
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a file can be written there: on a full disk folders may still be made."""
+    probe = folder / "probe"
+    try:
+        probe.write_bytes(bytes(ROOM_BYTES))
+        probe.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _remove(folder: Path) -> None:

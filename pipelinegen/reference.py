@@ -141,7 +141,7 @@ def _errors() -> str:
         for value in vars(errors).values()
         if isinstance(value, type) and issubclass(value, errors.PipelinegenError)
     ]
-    special = {"DeployError": "1, 10 to 50", "InterruptedRunError": "130, 143"}
+    special = {"DeployError": "1, 10 to 50", "InterruptedRunError": "129, 130, 143"}
     for one in classes:
         code = special.get(one.__name__, str(one.exit_code))
         lines.append(f"| {code} | `{one.__name__}` | {_cell((one.__doc__ or '').split(chr(10))[0])} |")

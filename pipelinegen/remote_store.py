@@ -58,13 +58,17 @@ def infos(
     """
     common = (*_REMEMBER, *(_SOON if hurry else ()), *options)
     answers: dict[str, PathInfo | None] = {}
-    # Told plainly, the path of a derivation means its outputs to versions before 2.13.
-    files = [path for path in paths if not path.endswith(".drv")]
+    files, derivations = _kinds(paths)
     for chunk in nix.argument_chunks(files, limit=nix.MANY):
         answers.update(_infos(chunk, store, common, memory))
-    for chunk in nix.argument_chunks((path for path in paths if path.endswith(".drv")), limit=nix.MANY):
+    for chunk in nix.argument_chunks(derivations, limit=nix.MANY):
         answers.update(_derivation_infos(chunk, store, common, memory))
     return {path: answers[path] for path in paths}
+
+
+def _kinds(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is no derivation, and what is one: told plainly, its path means its outputs to versions before 2.13."""
+    return [path for path in paths if not path.endswith(".drv")], [path for path in paths if path.endswith(".drv")]
 
 
 def _infos(paths: Sequence[str], store: str, options: Sequence[str], memory: Path) -> dict[str, PathInfo | None]:
@@ -166,8 +170,10 @@ def trusted(
     """
     arguments = (*_REMEMBER, *_SOON, *options, *_needing(public_keys))
     good: set[str] = set()
-    for chunk in nix.argument_chunks(paths, limit=nix.MANY):
-        good |= _signed(chunk, store, arguments, memory)
+    files, derivations = _kinds(paths)
+    for group, meaning in ((files, ()), (derivations, ("--derivation",))):
+        for chunk in nix.argument_chunks(group, limit=nix.MANY):
+            good |= _signed(chunk, store, (*arguments, *meaning), memory)
     return good
 
 
@@ -219,19 +225,22 @@ def check_contents(
     options: Sequence[str] = (),
     memory: Path,
     on_idle: Callable[[], None] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Fetch the archives of `paths` (not of what they refer to) from a store and compare them with their hashes.
 
     Args:
         public_keys: keys of which one must have signed each path; null means that signatures are not looked at.
+        timeout: seconds for as many as fit one command line.
 
     Raises:
         CommandError: something could not be fetched, is not what it should be, or is not signed.
+        TransientError: `timeout` passed.
     """
     trust = ("--no-trust",) if public_keys is None else _needing(public_keys)
     for chunk in nix.argument_chunks(paths, limit=nix.MANY):
         command = ["nix", *nix.FEATURES, "store", "verify", "--quiet"]
-        _run(command, chunk, store, (*_REMEMBER, *options, *trust), memory, on_idle=on_idle)
+        _run(command, chunk, store, (*_REMEMBER, *options, *trust), memory, on_idle=on_idle, timeout=timeout)
 
 
 def damage(
@@ -241,12 +250,22 @@ def damage(
     public_keys: Sequence[str] | None = None,
     options: Sequence[str] = (),
     on_idle: Callable[[], None] | None = None,
+    timeout: float | None = None,
 ) -> str | None:
-    """Why `paths` cannot be fetched from a store as they should be, a sentence of Nix's; null where they can."""
+    """Why `paths` cannot be fetched from a store as they should be, a sentence of Nix's; null where they can.
+
+    Raises what `check_contents` does when `timeout` passes.
+    """
     with tempfile.TemporaryDirectory(prefix="pipelinegen-check-") as memory:
         try:
             check_contents(
-                paths, store=store, public_keys=public_keys, options=options, memory=Path(memory), on_idle=on_idle
+                paths,
+                store=store,
+                public_keys=public_keys,
+                options=options,
+                memory=Path(memory),
+                on_idle=on_idle,
+                timeout=timeout,
             )
         except CommandError as error:
             return sentence(error)
@@ -323,9 +342,11 @@ def _run(
     allowed: Sequence[int] = (0,),
     on_line: Callable[[str], None] | None = None,
     on_idle: Callable[[], None] | None = None,
+    timeout: float | None = None,
 ) -> process.Completed:
     full = [*command, "--store", store, *options, *paths]
-    return _talk(full, store, options, _environment(memory), allowed=allowed, on_line=on_line, on_idle=on_idle)
+    environment = _environment(memory)
+    return _talk(full, store, options, environment, allowed=allowed, on_line=on_line, on_idle=on_idle, timeout=timeout)
 
 
 def _talk(
@@ -337,6 +358,7 @@ def _talk(
     allowed: Sequence[int] = (0,),
     on_line: Callable[[str], None] | None = None,
     on_idle: Callable[[], None] | None = None,
+    timeout: float | None = None,
 ) -> process.Completed:
     """Run a command that talks to a store.
 
@@ -352,7 +374,7 @@ def _talk(
             on_line(line)
 
     try:
-        return process.run(command, env=env, allowed=allowed, on_line=listen, on_idle=on_idle)
+        return process.run(command, env=env, allowed=allowed, on_line=listen, on_idle=on_idle, timeout=timeout)
     except CommandError as error:
         error.stderr_tail = tuple(line for line in said if line != "error:") or error.stderr_tail
         if any(_NO_CACHE in line for line in error.stderr_tail) and (status := _status(store, options, env)):

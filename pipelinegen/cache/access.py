@@ -7,6 +7,7 @@ repository (so that no artifact can hold it), and that is removed at the end. On
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,15 @@ from pydantic import SecretStr
 
 from pipelinegen import nix, nix_daemon, process, secret_files
 from pipelinegen.cache import netrc
-from pipelinegen.cache.substituters import DaemonSettings, Source, passwords, refuse_lacking, without_key
+from pipelinegen.cache.attic.token import complaint, decode
+from pipelinegen.cache.substituters import (
+    DaemonSettings,
+    Source,
+    cache_name,
+    passwords,
+    refuse_lacking,
+    without_key,
+)
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, trusted_caches
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
@@ -32,10 +41,13 @@ class Access:
     Attributes:
         substitution: for our own commands; null (Nix's own settings) without any cache.
         environment: variables that other people's commands get besides those that are there.
+        doubts: why caches may refuse a token of this job, one sentence each. Nix tells that from a cache that is
+            none as little as Attic tells a bad token from no token.
     """
 
     substitution: nix.Substitution | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -71,7 +83,8 @@ def access(
         public_keys=tuple(dict.fromkeys(key for source in sources for key in source.keys)),
     )
     entries, warnings = passwords(sources)
-    for warning in warnings:
+    doubts = _doubts(sources, entries)
+    for warning in (*warnings, *doubts):
         say(warning)
     with private_folder(near) as folder:
         if entries:
@@ -79,7 +92,22 @@ def access(
             entries += _read_netrc(Path(nix.settings().get("netrc-file", ""))) or ()
             file = write_private(folder / "netrc", netrc.text(netrc.merged(entries)))
             substitution = substitution.model_copy(update={"netrc_file": file})
-        yield Access(substitution, _environment(folder, substitution.settings()))
+        yield Access(substitution, _environment(folder, substitution.settings()), doubts)
+
+
+def _doubts(sources: Sequence[Source], entries: Sequence[netrc.Entry]) -> tuple[str, ...]:
+    """What the tokens that Nix sends say against themselves; a public cache is read without."""
+    sent = {entry.machine: entry.password.get_secret_value() for entry in reversed(entries)}
+    now = time.time()
+    found = []
+    for source in sources:
+        if source.token is None or source.config.public:
+            continue
+        token, cache = sent[source.host], cache_name(source.config.url)
+        info = decode(token)
+        if info is not None and (info.expired(now) or not info.may(cache, "pull")):
+            found.append(f"cache {source.name} lets this job fetch nothing: {complaint(token, cache, 'pull', now)}")
+    return tuple(found)
 
 
 @contextlib.contextmanager

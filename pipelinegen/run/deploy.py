@@ -200,7 +200,12 @@ class _Deployment:
             there = not self.others.fetch([self.system], self.roots)
             if not there:
                 findings.refusals.append(f"{self.system} is in no trusted cache, nor in the local store")
-                findings.hints.append("run the job that builds it again")
+                findings.refusals += self.others.doubts
+                findings.hints.append(
+                    "`pipelinegen cache token` prints how to make the next token"
+                    if self.others.doubts
+                    else "run the job that builds it again"
+                )
             else:
                 preflight.check_system(self.system, self.before, findings)
             if self.before is not None and there:

@@ -62,6 +62,11 @@ class Exchange:
         return self.opened[0].substitution
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why caches may have refused this job; see `cache.access.Access`."""
+        return self.opened[0].doubts if self.opened else ()
+
+    @property
     def mode(self) -> str:
         """How jobs of this pipeline hand over."""
         return trust.handoff_mode(self.config, self.kind)

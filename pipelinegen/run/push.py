@@ -12,7 +12,7 @@ from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.console import Console
-from pipelinegen.errors import PipelinegenError, UsageError
+from pipelinegen.errors import CredentialsError, PipelinegenError, UsageError
 from pipelinegen.run.exchange import HERE, exchange
 from pipelinegen.run.handoff import rooted
 from pipelinegen.run.push_report import Course
@@ -53,7 +53,8 @@ def run_push(
 
     Raises:
         UsageError: no paths, something that is no store path, or a cache that is not configured.
-        CredentialsError: the cache refused us, or a key is missing.
+        CredentialsError: the cache refused us, or a key is missing, or what is to be pushed cannot be fetched with
+            the token of this job.
         InterruptedRunError: a signal arrived; the reports say how far it was.
     """
     started = console.clock()
@@ -70,6 +71,13 @@ def run_push(
         troubles: list[str] = []
         with exchange(config, kind, outputs=outputs, console=console) as others, rooted(()) as roots:
             missing = others.fetch(wanted, roots, on_trouble=troubles.append)
+            if missing and others.doubts:
+                raise CredentialsError(
+                    f"{len(missing)} of {len(wanted)} paths cannot be fetched",
+                    where=missing[0],
+                    why="\n".join(others.doubts),
+                    hint="`pipelinegen cache token` prints how to make the next token",
+                )
             if not missing:
                 view = PushView(console, cache_name)
                 run.carry_out(

@@ -87,11 +87,29 @@ def system(first: Delivered) -> str:
     return first.offer.systems()[HOST]
 
 
-def push(world: Delivery, store: PrivateStore, cache: str, path: str, report: Path, token: str | None = None) -> Result:
-    """`run push` by hand, as a job of a protected pipeline."""
-    environment = {READ: world.tokens[Role.READING], PUBLISHING: token or world.tokens[Role.PUBLISHING]}
+def push(
+    world: Delivery,
+    store: PrivateStore,
+    cache: str,
+    path: str,
+    report: Path,
+    token: str | None = None,
+    reading: str | None = None,
+) -> Result:
+    """`run push` by hand, as a job of a protected pipeline, with other tokens than it should have."""
+    environment = {
+        READ: reading or world.tokens[Role.READING],
+        PUBLISHING: token or world.tokens[Role.PUBLISHING],
+    }
     words = ("run", "push", "--class", "protected", "--to", cache, "--report", report, "--", path)
     return world.run(store, *words, environment=environment, check=False)
+
+
+def preview(world: Delivery, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """The plan of a push of `main`, made with these variables."""
+    shown = world.run(PrivateStore(folder), "preview", "--json", environment=environment).stdout
+    plan: dict[str, Any] = json.loads(shown)
+    return plan
 
 
 # --- the pipeline
@@ -196,6 +214,28 @@ def test_an_expired_token_is_told_with_its_end_on_private_and_public_caches(
     assert token not in done.output
 
 
+def test_a_job_whose_token_for_reading_expired_says_so_where_nix_sees_no_cache_at_all(
+    world: Delivery, first: Delivered, tmp_path: Path
+) -> None:
+    token = server_of(world).token({"ci-main": "r", PUBLISH: "r"}, seconds=-3600)
+    hello = first.offer.outs["hello 2.0"]  # in no cache that anybody may read
+    done = push(world, PrivateStore(tmp_path / "empty"), PUBLISH, hello, tmp_path / "push.json", reading=token)
+    assert done.returncode == 4, done.output
+    assert done.stderr.count(f"cache {PUBLISH} lets this job fetch nothing: the token expired at ") == 2
+    # The plan says it, too: without a token for pushing Nix is asked, who knows the status alone.
+    notes = preview(world, tmp_path / "planning", {READ: token})["notes"]
+    assert any("HTTP error 401; the token expired at " in note for note in notes), notes
+
+
+def test_a_job_whose_token_for_reading_is_too_narrow_says_so_and_takes_what_it_can(
+    world: Delivery, system: str, tmp_path: Path
+) -> None:
+    token = server_of(world).token({"ci-main": "r"})
+    done = push(world, PrivateStore(tmp_path / "empty"), PUBLISH, system, tmp_path / "push.json", reading=token)
+    assert done.returncode == 0, done.output
+    assert f"cache {PUBLISH} lets this job fetch nothing: the token is for ci-main, not for {PUBLISH}" in done.stderr
+
+
 def server_of(world: Delivery) -> RealAttic:
     """The server, which is the real one."""
     assert isinstance(world.server, RealAttic)
@@ -226,10 +266,7 @@ class Collected:
 
 def planned(world: Delivery, folder: Path, environment: dict[str, str]) -> dict[str, str]:
     """Stage → what a push of `main` would do with the system now."""
-    record: dict[str, Any] = json.loads(
-        world.run(PrivateStore(folder), "preview", "--json", environment=environment).stdout
-    )
-    output = next(one for one in record["outputs"] if one["attr"] == SYSTEM)
+    output = next(one for one in preview(world, folder, environment)["outputs"] if one["attr"] == SYSTEM)
     return {stage: decision["decision"] for stage, decision in output["decisions"].items()}
 
 

@@ -340,6 +340,15 @@ def test_afterwards_signals_do_what_they_did_before() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_who_ignores_that_the_terminal_is_closed_goes_on() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process.interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_argument_that_no_process_can_take_is_told() -> None:
     with pytest.raises(ToolError, match="cannot start true"):
         process.run(["true", "a\0b"])

@@ -38,6 +38,7 @@ from pipelinegen.cache.model import (
     PushProgress,
     PushReport,
 )
+from pipelinegen.cache.nix_store import REFUSED
 from pipelinegen.config_caches import CacheConfig, Pushing
 from pipelinegen.console import clean
 from pipelinegen.durations import seconds
@@ -109,6 +110,10 @@ class AtticCache:
                 elsewhere=self._elsewhere,
             )
         answers.update(held)
+        if trouble is not None and any(mark in trouble for mark in REFUSED):
+            # What Nix says of it is no more than the status.
+            said = None if reader is None else reader.get_secret_value()
+            trouble += f"; {token.complaint(said, address(self.config.url).cache, 'pull', self._now())}"
         return answers, trouble
 
     def _token_for_asking(self) -> SecretStr | None:
@@ -165,14 +170,14 @@ class AtticCache:
         except RefusedError as error:
             raise self._error(error) from error
         with self._netrc(secret) as options:
-            served = Served(self.config.url, self.config.public_key, options, self._on_idle)
+            served = Served(self.config.url, self.config.public_key, options, self._on_idle, limits.deadline)
 
             def send_again(those: Sequence[PathInfo]) -> dict[str, PathReport]:
                 return loop.run(self._send_again(those, where, secret, limits), on_idle=self._on_idle)
 
             try:
                 verified = self._verify(served, roots, infos, reports, send_again)
-            except CommandError as error:
+            except (CommandError, TransientError) as error:
                 # The server itself says that it has everything.
                 verified = 0
                 why = remote_store.sentence(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,12 @@ SENT = frozenset({Outcome.PUSHED, Outcome.DEDUPLICATED})
 PATIENCE = (0.0, 0.5, 2.0, 5.0)
 """Seconds before each look: what stands before a server may deny for a moment what it was just given."""
 
+TROUBLES = 2
+"""Looks in a row that may fail: Nix itself has asked twice in each, and a server that hangs takes it minutes."""
+
+SAMPLE_SECONDS = 60.0
+"""For fetching one output of the sample after the deadline."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -29,33 +36,36 @@ class Served:
         public_key: keys whose signatures count; null where none is known, and none is looked for.
         options: Nix's options with the credentials.
         on_idle: called about once a second while an archive is fetched.
+        deadline: when the sample must have been fetched, on the monotonic clock.
     """
 
     url: str
     public_key: str | None
     options: tuple[str, ...] = ()
     on_idle: Callable[[], None] | None = None
+    deadline: float = math.inf
 
     def unserved(self, paths: Sequence[str], sample: Sequence[str]) -> dict[str, str]:
         """Which of `paths` cannot be had, and which of `sample` are not what they were: path → why, a sentence.
 
         Raises:
             CommandError: the cache cannot be read from here at all.
+            TransientError: the deadline passed while the sample was fetched.
         """
         why: dict[str, str] = {}
         left = list(paths)
-        trouble: CommandError | None = None
+        troubles = 0
         for seconds in PATIENCE:
             if not left:
                 break
             time.sleep(seconds)
             try:
                 left = self._absent(left, why)
-                trouble = None
-            except CommandError as error:
-                trouble = error
-        if trouble is not None:
-            raise trouble
+                troubles = 0
+            except CommandError:
+                troubles += 1
+                if troubles == TROUBLES:
+                    raise
         failed = {path: why.get(path, "the server took it and does not serve it") for path in left}
         for path in sample:
             if path not in failed and (damage := self._damage(path)) is not None:
@@ -80,7 +90,14 @@ class Served:
 
     def _damage(self, path: str) -> str | None:
         keys = self.public_key.split() if self.public_key else None
-        said = remote_store.damage([path], store=self.url, public_keys=keys, options=self.options, on_idle=self.on_idle)
+        said = remote_store.damage(
+            [path],
+            store=self.url,
+            public_keys=keys,
+            options=self.options,
+            on_idle=self.on_idle,
+            timeout=max(self.deadline - time.monotonic(), SAMPLE_SECONDS),
+        )
         return None if said is None else f"what the server serves of it is damaged or incomplete: {said}"
 
 

@@ -94,6 +94,28 @@ def test_a_path_that_was_changed_here_is_not_sent(scene: Scene) -> None:
     assert scene.server.objects("ci") == {scene.paths.other}
 
 
+NAMES = ("question?", "a?b=c", "x+y", "-dash", "_", "9")
+
+
+def test_a_closure_with_a_derivation_and_names_of_all_kinds_arrives_and_is_seen(scene: Scene) -> None:
+    expression = """
+      let make = name: text: derivation {
+        inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${text} > $out" ];
+      };
+      in names: make "root" (toString ([
+        (builtins.unsafeDiscardOutputDependency (make "made" "made").drvPath)
+        (builtins.toFile "file" "named by its content")
+      ] ++ map (name: make name name) names) + " $out")
+    """
+    names = " ".join(f'"{name}"' for name in NAMES)
+    root = process.run(["nix-build", "--no-out-link", "-E", f"({expression}) [ {names} ]"]).text.strip()
+    report = scene.push(root)
+    assert report.ok
+    assert len(report.paths) == len(NAMES) + 3
+    assert report.verified == 1
+    scene.cache().wait_until_visible([root], timeout=1)
+
+
 def sign_as_upstream(folder: Path, path: str) -> None:
     secret, public = folder / "up.secret", folder / "up.public"
     process.run(["nix-store", "--generate-binary-cache-key", "cache.nixos.org-1", secret, public])
