@@ -29,26 +29,25 @@ class Offered:
     public: bool
     public_key: str | None
 
-    @property
-    def for_everybody(self) -> bool:
-        """Whether people and hosts may believe it: not what any merge request can write to."""
-        return self.config.writers is not WriterClass.UNPROTECTED and self.public_key is not None
-
 
 def client_lines(offered: Sequence[Offered]) -> list[str]:
     """Lines for all three files, each part under a comment that names the file.
 
-    A cache that merge requests write to is in pipelinegen.toml alone.
+    People and hosts are offered what is published, which has passed its tests, or else what protected pipelines
+    write; never what any merge request can write.
     """
-    believed = [one for one in offered if one.for_everybody]
-    left_out = [one.name for one in offered if one.config.writers is WriterClass.UNPROTECTED]
+    known = [one for one in offered if one.public_key is not None]
+    believed = [one for one in known if one.config.publish] or [
+        one for one in known if one.config.writers is not WriterClass.UNPROTECTED
+    ]
+    left_out = [one.name for one in known if one not in believed]
     lines: list[str] = []
     if believed:
         lines += [*_nix_conf(believed), "", *_flake(believed), ""]
     lines.append("# pipelinegen.toml")
     if left_out:
         lines.append(
-            f"# (nowhere else: {', '.join(left_out)}, since what any merge request can write is for jobs alone)"
+            f"# (nowhere else: {', '.join(left_out)}, since what was not tested, or not approved, is for jobs alone)"
         )
     for one in offered:
         if one.public_key is not None:

@@ -130,8 +130,9 @@ def _of_server(config: Config, server: str, caches: dict[str, CacheConfig]) -> l
         )
 
     found = []
-    if not all(caches[name].public for name in protected):
-        found.append(grant(Role.PEOPLE, protected, places=("the netrc files of hosts and developers, as password",)))
+    believed = publish or protected
+    if not all(caches[name].public for name in believed):
+        found.append(grant(Role.PEOPLE, believed, places=("the netrc files of hosts and developers, as password",)))
     writers = {name for name in (*handoff.values(), *publish) if name is not None}
     reading = [variable for name in caches if (variable := _reading(caches[name], alone=name in writers)) is not None]
     if reading:
@@ -143,12 +144,11 @@ def _of_server(config: Config, server: str, caches: dict[str, CacheConfig]) -> l
             alone = _separate(caches[name])
             found.append(grant(role, () if alone else reads[kind], [name], variables=into))
     if publish:
-        own = [name for name in [handoff[PipelineClass.PROTECTED]] if name is not None]
         alone = all(_separate(caches[name]) for name in publish)
         variables = _unique(
             [variable for name in publish for variable in _pushing(caches[name], protected=True, scope=scope)]
         )
-        found.append(grant(Role.PUBLISHING, own if alone else protected, publish, variables=variables))
+        found.append(grant(Role.PUBLISHING, () if alone else protected, publish, variables=variables))
     found.append(_administration(server, caches))
     return found
 

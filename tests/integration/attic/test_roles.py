@@ -99,11 +99,11 @@ def allowed(server: RealAttic, cache: str, token: str) -> set[str]:
 ADMIN = {"pull", "create-cache", "configure-cache", "configure-cache-retention"}
 
 MAY: dict[Role, dict[str, set[str]]] = {
-    Role.PEOPLE: {"ci-main": {"pull"}, "prod": {"pull"}},
+    Role.PEOPLE: {"prod": {"pull"}},
     Role.READING: {"ci-main": {"pull"}, "ci-mr": {"pull"}, "prod": {"pull"}},
     Role.UNPROTECTED: {"ci-main": {"pull"}, "ci-mr": {"pull", "push"}, "prod": {"pull"}},
     Role.PROTECTED: {"ci-main": {"pull", "push"}, "prod": {"pull"}},
-    Role.PUBLISHING: {"ci-main": {"pull"}, "prod": {"pull", "push"}},
+    Role.PUBLISHING: {"prod": {"pull", "push"}},
     Role.ADMINISTRATION: dict.fromkeys(CACHES, ADMIN),
 }
 

@@ -45,11 +45,11 @@ def by_role(configuration: Config) -> dict[Role, Grant]:
 @pytest.mark.parametrize(
     ("role", "rights"),
     [
-        (Role.PEOPLE, {"ci-main": "pull", "prod": "pull"}),
+        (Role.PEOPLE, {"prod": "pull"}),
         (Role.READING, {"ci-main": "pull", "ci-mr": "pull", "prod": "pull"}),
         (Role.UNPROTECTED, {"ci-main": "pull", "ci-mr": "pull push", "prod": "pull"}),
         (Role.PROTECTED, {"ci-main": "pull push", "prod": "pull"}),
-        (Role.PUBLISHING, {"ci-main": "pull", "prod": "pull push"}),
+        (Role.PUBLISHING, {"prod": "pull push"}),
         (
             Role.ADMINISTRATION,
             dict.fromkeys(("ci-main", "ci-mr", "prod"), "pull create-cache configure-cache configure-cache-retention"),
@@ -138,7 +138,7 @@ def test_the_line_names_every_cache_exactly_and_is_quoted_for_a_shell() -> None:
     line = by_role(USUAL)[Role.PUBLISHING].command(["ssh", "root@cache", "/bin/my atticadm"])
     assert shlex.split(line) == [
         *("ssh", "root@cache", "/bin/my atticadm", "make-token", "--sub", "pipelinegen-publish"),
-        *("--validity", "90days", "--pull", "ci-main", "--pull", "prod", "--push", "prod"),
+        *("--validity", "90days", "--pull", "prod", "--push", "prod"),
     ]
     assert not any("*" in grant.command(["atticadm"]) for grant in grants(USUAL))
 
