@@ -13,10 +13,10 @@ import click
 from pipelinegen.cli.session import Session, open_session
 
 if TYPE_CHECKING:
-    from pipelinegen.cache.attic.administer import Managed
-    from pipelinegen.cache.attic.client_lines import Offered
     from pipelinegen.cache.attic.protocol import CacheSettings
-    from pipelinegen.cache.attic.provision import CachePlan
+    from pipelinegen.cache.provisioning.administer import Managed
+    from pipelinegen.cache.provisioning.client_lines import Offered
+    from pipelinegen.cache.provisioning.provision import CachePlan
 
 FORMAT_VERSION = "1.0"
 
@@ -51,8 +51,8 @@ def provision(
     as_json: bool,
 ) -> int:
     """Show the difference, ask, change, and print what to paste."""
-    from pipelinegen.cache.attic import administer
-    from pipelinegen.cache.attic.provision import Action
+    from pipelinegen.cache.provisioning import administer
+    from pipelinegen.cache.provisioning.provision import Action
 
     session = open_session(ctx)
     managed = _managed(session, names, token_file, token_env)
@@ -76,7 +76,7 @@ def provision(
     if as_json:
         _echo_json(_provision_record(plans, offered, warnings, applied=bool(todo) and not dry_run))
     elif not dry_run:
-        from pipelinegen.cache.attic.client_lines import client_lines
+        from pipelinegen.cache.provisioning.client_lines import client_lines
 
         click.echo("\n".join(client_lines(offered)))
     return 0
@@ -95,8 +95,8 @@ _DONE = {"create": "created", "change": "changed"}
 @click.pass_context
 def info(ctx: click.Context, /, names: tuple[str, ...], *, as_json: bool) -> int:
     """Ask every cache and show the answers."""
-    from pipelinegen.cache.attic import administer
-    from pipelinegen.cache.survey import survey
+    from pipelinegen.cache.provisioning import administer
+    from pipelinegen.cache.provisioning.survey import survey
     from pipelinegen.cli.cache_text import info_lines
 
     session = open_session(ctx)
@@ -125,7 +125,7 @@ def info(ctx: click.Context, /, names: tuple[str, ...], *, as_json: bool) -> int
 @click.pass_context
 def token(ctx: click.Context, /, names: tuple[str, ...], *, server_command: str) -> int:
     """Print the lines; nothing is run."""
-    from pipelinegen.cache.attic import grant_lines, grants
+    from pipelinegen.cache.provisioning import grant_lines, grants
     from pipelinegen.errors import UsageError
 
     session = open_session(ctx)
@@ -167,7 +167,7 @@ def _chosen(names: tuple[str, ...], known: Any, what: str) -> list[str]:
 
 
 def _managed(session: Session, names: tuple[str, ...], token_file: str | None, token_env: str | None) -> list[Managed]:
-    from pipelinegen.cache.attic import administer
+    from pipelinegen.cache.provisioning import administer
     from pipelinegen.config_caches import WriterClass
     from pipelinegen.errors import UsageError
     from pipelinegen.secret_files import cache_token, read_secret
@@ -218,7 +218,7 @@ def _agreed(*, yes: bool) -> bool:
 
 
 def _offered(one: Managed, settings: CacheSettings | None) -> Offered:
-    from pipelinegen.cache.attic.client_lines import Offered, readable_key
+    from pipelinegen.cache.provisioning.client_lines import Offered, readable_key
 
     return Offered(
         name=one.name,
@@ -229,7 +229,7 @@ def _offered(one: Managed, settings: CacheSettings | None) -> Offered:
 
 
 def _key_warnings(session: Session, offered: list[Offered]) -> list[str]:
-    from pipelinegen.cache.attic.client_lines import clashing_names, other_keys
+    from pipelinegen.cache.provisioning.client_lines import clashing_names, other_keys
 
     keys = {name: cache.public_key or "" for name, cache in session.load_config().config.caches.items()}
     keys |= {one.name: one.public_key for one in offered if one.public_key is not None}

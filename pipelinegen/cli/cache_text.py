@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipelinegen.cache.attic import wording
-from pipelinegen.cache.attic.provision import Action, CachePlan, Change
-from pipelinegen.cache.info import CacheInfo, Finding, TokenReport
+from pipelinegen.cache.provisioning import wording
+from pipelinegen.cache.provisioning.info import CacheInfo, Finding, TokenReport
+from pipelinegen.cache.provisioning.provision import Action, CachePlan, Change
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import WriterClass
 

@@ -10,29 +10,28 @@ protected or not, and limited to the environment of push jobs.
 
 from __future__ import annotations
 
-import base64
-import bz2
 import contextlib
-import gzip
 import json
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelinegen import config_file
-from pipelinegen.cache.attic.grants import Grant, Role, grants
 from pipelinegen.cache.attic.protocol import store_hash
+from pipelinegen.cache.provisioning.grants import Grant, Role, grants
 from pipelinegen.config import Config
-from tests.attic_server import AtticServer, Endpoint, Request
+from tests.attic_server import AtticServer
 from tests.attic_server.real import RealAttic
 from tests.gitrepo import ISOLATED
 from tests.integration.attic.client import Client
-from tests.lab.delivery import Offer, Ran, plan_and_run
+from tests.lab.attic_delivered import Delivered, parts
+from tests.lab.delivery import plan_and_run
 from tests.lab.host import Host, running_host
 from tests.lab.machine import Lab, Result
+from tests.lab.offer import Offer
 from tests.lab.process_watch import ProcessWatch
 from tests.lab.repo import Project, new_project
 from tests.lab.runner import Runner, merge_request_variables, push_variables
@@ -40,7 +39,6 @@ from tests.lab.store import STORES_VARIABLE, JobStores, PrivateStore, write_job_
 
 PROTECTED, UNPROTECTED, PUBLISH = "ci-main", "ci-any", "fleet"
 READ, PUSH_MAIN, PUSH_ANY, PUBLISHING = "ATTIC_READ", "ATTIC_PUSH_MAIN", "ATTIC_PUSH_ANY", "ATTIC_PUBLISH"
-TARGETS = ("database", "backup", "hello 2.0", "check database-stores", "host db1")
 HOST = "db1"
 
 _CONFIG = """\
@@ -293,95 +291,6 @@ class ProjectVariable:
     protected: bool
     scope: str | None = None
     path: bool = False
-
-
-@dataclass(frozen=True)
-class Delivered(Ran):
-    """A pipeline that ran, and the world behind it.
-
-    Attributes:
-        folder: of all its files.
-        watch: what processes showed meanwhile.
-        running: the system that runs on the machine.
-        held: cache → the store paths in it; nothing for the real server, which lists none.
-        requests: what the server was asked meanwhile; likewise.
-    """
-
-    folder: Path
-    watch: ProcessWatch
-    running: str | None
-    held: dict[str, frozenset[str]]
-    requests: list[Request]
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """The derivations that it takes to make the targets."""
-        return frozenset().union(*(self.offer.closures[target] for target in TARGETS))
-
-    @property
-    def uploads(self) -> Counter[str]:
-        """Store path → how often somebody began to send it."""
-        return Counter(one.path for one in self.requests if one.endpoint is Endpoint.UPLOAD)
-
-    def report(self, job: str, file: str = "push.json") -> dict[str, Any]:
-        """A report that a job left."""
-        report: dict[str, Any] = json.loads((self.result.jobs[job].artifacts / file).read_text())
-        return report
-
-    def outcomes(self, job: str) -> dict[str, set[str]]:
-        """Outcome → the paths of a push job's report that had it."""
-        return outcomes(self.report(job))
-
-    def builder(self, target: str) -> PrivateStore:
-        """The store of the job that made a target."""
-        drv = self.offer.drvs[target]
-        return self.stores.store(next(job for job, built in self.stores.built_by_job().items() if drv in built))
-
-    def leaks(self, secrets: Mapping[str, str]) -> list[str]:
-        """Where one of these texts stands that people, the server or other processes get to see."""
-        found = [f"{name} in {where}" for where, text in self.seen() for name, one in secrets.items() if one in text]
-        return found + [f"{name} in a command line: {line}" for name, line in sorted(self.watch.exposed)]
-
-
-def outcomes(report: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Outcome → the paths that had it, from the report of a push."""
-    found: dict[str, set[str]] = {}
-    for one in report["items"]:
-        found.setdefault(one["outcome"], set()).add(one["name"])
-    return found
-
-
-def closure(store: PrivateStore, path: str) -> set[str]:
-    """A path with all that it refers to, in a store that has it."""
-    return set(store.run("nix-store", "-qR", path).stdout.split())
-
-
-def once(drvs: frozenset[str]) -> Counter[str]:
-    """What `JobStores.builds` says where each was built in exactly one job."""
-    return Counter(dict.fromkeys(drvs, 1))
-
-
-def parts(token: str) -> list[tuple[str, str]]:
-    """What of a token must not be seen: whatever is cut out of it or around it."""
-    _, payload, signature = token.split(".")
-    # As the password of a user whose name and colon are of a length that three divides, such as Nix's `pipelinegen:`.
-    password = base64.b64encode(token.encode()).decode()[:-4]
-    return [("token", token), ("payload", payload), ("signature", signature), ("password", password)]
-
-
-def holding(folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Which files below a folder hold which of the secrets, also packed."""
-    wanted = {name: text.encode() for name, text in secrets.items()}
-    found = []
-    for file in sorted(folder.rglob("*")):
-        if file.is_symlink() or not file.is_file():
-            continue
-        data = file.read_bytes()
-        with contextlib.suppress(OSError, EOFError):
-            if file.suffix in {".gz", ".bz2"}:
-                data = (gzip if file.suffix == ".gz" else bz2).decompress(data)
-        found += [f"{name} in {file.relative_to(folder)}" for name, text in wanted.items() if text in data]
-    return found
 
 
 def forge(delivery: Delivery, cache: str, token: str, path: str, content: str, program: str) -> int:

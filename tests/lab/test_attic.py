@@ -22,9 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen.cache.attic.grants import Role
 from pipelinegen.cache.attic.protocol import store_hash
+from pipelinegen.cache.provisioning.grants import Role
 from tests.attic_server import AtticServer, Endpoint, Fault, Latency
+from tests.lab.attic_delivered import TARGETS, Delivered, closure, holding, once
 from tests.lab.attic_delivery import (
     COMMAND,
     HOST,
@@ -34,15 +35,10 @@ from tests.lab.attic_delivery import (
     PUSH_ANY,
     PUSH_MAIN,
     READ,
-    TARGETS,
     UNPROTECTED,
-    Delivered,
     Delivery,
-    closure,
     delivery,
     forge,
-    holding,
-    once,
 )
 from tests.lab.machine import Lab, run
 from tests.lab.process_watch import ProcessWatch, pids_of

@@ -17,9 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelinegen.cache.attic.grants import Role
 from pipelinegen.cache.attic.push import nar_url
+from pipelinegen.cache.provisioning.grants import Role
 from tests.attic_server.real import RealAttic, real_attic, real_problem
+from tests.lab.attic_delivered import Delivered, closure, holding, once, outcomes
 from tests.lab.attic_delivery import (
     HOST,
     PROTECTED,
@@ -27,14 +28,9 @@ from tests.lab.attic_delivery import (
     PUBLISHING,
     READ,
     UNPROTECTED,
-    Delivered,
     Delivery,
-    closure,
     delivery,
     forge,
-    holding,
-    once,
-    outcomes,
 )
 from tests.lab.machine import Lab, Result
 from tests.lab.runner import Runner

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.delivery import HOSTS, PROTECTED, PUBLISH, UNPROTECTED, Delivered, Delivery, delivery, plant
+from tests.lab.delivery import PROTECTED, PUBLISH, UNPROTECTED, Delivered, Delivery, delivery, plant
 from tests.lab.machine import Lab
+from tests.lab.offer import HOSTS
 from tests.lab.runner import Runner
 from tests.lab.store import PrivateStore, SigningKey, names
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.gitrepo import ISOLATED
-from tests.lab.delivery import Offer
+from tests.lab.offer import Offer
 from tests.lab.repo import Project, new_project
 from tests.lab.runner import Runner, push_variables
 from tests.lab.store import JobStores, PrivateStore, SigningKey, write_job_nix

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from pipelinegen.cache.attic import administer
-from pipelinegen.cache.attic.provision import Action
+from pipelinegen.cache.provisioning import administer
+from pipelinegen.cache.provisioning.provision import Action
 from pipelinegen.cli import run_command_line
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import CredentialsError, StepFailedError

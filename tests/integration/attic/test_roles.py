@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipelinegen.cache.attic.grants import Role
+from pipelinegen.cache.provisioning.grants import Role
 from pipelinegen.cli import run_command_line
 from tests.attic_server.real import RealAttic, real_attic, real_problem
 from tests.integration.attic.client import Client

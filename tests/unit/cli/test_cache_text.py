@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipelinegen.cache.attic.protocol import CacheSettings
-from pipelinegen.cache.attic.provision import make_plan
-from pipelinegen.cache.info import CacheInfo, Finding, TokenReport
+from pipelinegen.cache.provisioning.info import CacheInfo, Finding, TokenReport
+from pipelinegen.cache.provisioning.provision import make_plan
 from pipelinegen.cli.cache_text import info_lines, plan_lines, plan_summary
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.console import Console

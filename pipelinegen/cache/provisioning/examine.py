@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from pipelinegen.cache.attic import client_lines, endpoint, loop, protocol, provision, token, wording
-from pipelinegen.cache.attic.advice import retention_advice
+from pipelinegen.cache.attic import endpoint, loop, protocol, token
 from pipelinegen.cache.attic.client import AtticClient
 from pipelinegen.cache.attic.protocol import CacheSettings
 from pipelinegen.cache.attic.refusals import RefusedError
-from pipelinegen.cache.info import CacheInfo, Finding, TokenReport
 from pipelinegen.cache.model import FailureClass
+from pipelinegen.cache.provisioning import client_lines, provision, wording
+from pipelinegen.cache.provisioning.advice import retention_advice
+from pipelinegen.cache.provisioning.info import CacheInfo, Finding, TokenReport
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import ConfigError, CredentialsError

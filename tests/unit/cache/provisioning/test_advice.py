@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from pipelinegen.cache.attic.advice import RHYTHMS, advice, retention_advice
 from pipelinegen.cache.attic.protocol import CacheSettings
+from pipelinegen.cache.provisioning.advice import RHYTHMS, advice, retention_advice
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.durations import DAY, HOUR, WEEK
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from pipelinegen import process
-from pipelinegen.cache.attic import loop, protocol, provision, token
+from pipelinegen.cache.attic import loop, protocol, token
 from pipelinegen.cache.attic.client import AtticClient
 from pipelinegen.cache.attic.protocol import Address, CacheSettings
-from pipelinegen.cache.attic.provision import Action, CachePlan
 from pipelinegen.cache.attic.push import limits_for, patiently
 from pipelinegen.cache.attic.refusals import RefusedError
 from pipelinegen.cache.attic.upload import Limits
 from pipelinegen.cache.model import FailureClass
+from pipelinegen.cache.provisioning import provision
+from pipelinegen.cache.provisioning.provision import Action, CachePlan
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelinegen.cache.attic.client_lines import (
+from pipelinegen.cache.provisioning.client_lines import (
     Offered,
     clashing_names,
     client_lines,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelinegen.cache.attic.grants import Grant, Role, Variable
+from pipelinegen.cache.provisioning.grants import Grant, Role, Variable
 
 WHO = {
     Role.PEOPLE: "reading: hosts and developers",

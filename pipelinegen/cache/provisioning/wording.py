@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelinegen.cache.attic.provision import Change, Setting
+from pipelinegen.cache.provisioning.provision import Change, Setting
 from pipelinegen.durations import DAY, HOUR, MINUTE
 
 

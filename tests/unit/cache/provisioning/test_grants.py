@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelinegen.cache.attic.grant_lines import script, shared_variables
-from pipelinegen.cache.attic.grants import Grant, Role, Variable, grants
+from pipelinegen.cache.provisioning.grant_lines import script, shared_variables
+from pipelinegen.cache.provisioning.grants import Grant, Role, Variable, grants
 from pipelinegen.config import Config
 
 A = "https://cache.example.org/"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipelinegen.cache.attic.examine import NOWHERE, examine
-from pipelinegen.cache.info import CacheInfo, Finding
 from pipelinegen.cache.nix_store import REFUSED, NixStoreCache
+from pipelinegen.cache.provisioning.examine import NOWHERE, examine
+from pipelinegen.cache.provisioning.info import CacheInfo, Finding
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError, ToolError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelinegen.cache.attic.provision import Setting
+from pipelinegen.cache.provisioning.provision import Setting
 from pipelinegen.config_caches import WriterClass
 from pipelinegen.values import Value
 

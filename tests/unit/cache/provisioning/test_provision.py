@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelinegen.cache.attic import provision, wording
 from pipelinegen.cache.attic.protocol import CacheSettings
-from pipelinegen.cache.attic.provision import Action, CachePlan, Change
+from pipelinegen.cache.provisioning import provision, wording
+from pipelinegen.cache.provisioning.provision import Action, CachePlan, Change
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.errors import ConfigError
 
