@@ -319,7 +319,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, CommandError):
         lines = [clean(line, colour=False) for line in error.stderr_tail if line.strip()]
         errors = [line for line in lines if line.startswith("error:")]
-        return (errors or lines or [error.message])[-1]
+        return (errors or lines or [error.message])[-1].removeprefix("error: ")
     return getattr(error, "message", str(error))
 
 

@@ -183,7 +183,7 @@ def _unauthorized(answer: _Answer) -> RefusedError:
     return RefusedError(
         FailureClass.UNAUTHORIZED,
         f"{answer.text}; {tokens.complaint(asked.token, cache, needed, asked.now)}",
-        hint=f"a token with {needed} on {cache}, or the right name of the cache: "
+        hint=f"a valid token with {needed} on {cache}, or the right name of the cache: "
         f"`pipelinegen cache token` prints how to make one",
     )
 
