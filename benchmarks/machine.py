@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -58,52 +59,70 @@ class Usage:
         largest_mib: peak of the largest of its processes, as the kernel counts it, looked at every 20 ms.
         together_mib: peak of all its processes together, looked at every 20 ms; pages that several share are shared
             out among them.
+        core_seconds: of all its processes.
         stdout: what it printed.
     """
 
     seconds: float
     largest_mib: float
     together_mib: float
+    core_seconds: float
     stdout: str
 
 
-def run(command: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Usage:
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    shares: bool = True,
+) -> Usage:
     """Run a command that must succeed, and look at what it took.
+
+    Args:
+        shares: find `together_mib`, too (else 0), which takes time of the machine that is measured.
 
     Raises:
         RuntimeError: it failed, with the end of what it said.
     """
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
+        before = _core_seconds()
         started = time.perf_counter()
         process = subprocess.Popen(  # polled below
             words, cwd=cwd, env=None if env is None else dict(env), stdout=out, stderr=said
         )
         largest = together = 0
         while process.poll() is None:
-            sizes = list(_memory_of_tree(process.pid))
+            sizes = list(_memory_of_tree(process.pid, shares=shares))
             largest = max([largest, *(most for most, _ in sizes)])
             together = max(together, sum(now for _, now in sizes))
             time.sleep(BETWEEN_LOOKS)
-        seconds = time.perf_counter() - started
+        seconds, core_seconds = time.perf_counter() - started, _core_seconds() - before
         out.seek(0)
         said.seek(0)
         if process.returncode:
             end = said.read()[-2000:].decode(errors="replace")
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{end}")
-        return Usage(seconds, largest / 1024, together / 1024, out.read().decode())
+        return Usage(seconds, largest / 1024, together / 1024, core_seconds, out.read().decode())
 
 
-def _memory_of_tree(pid: int) -> Iterator[tuple[int, int]]:
+def _core_seconds() -> float:
+    """Of all that was started here and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _memory_of_tree(pid: int, *, shares: bool) -> Iterator[tuple[int, int]]:
     """KiB of a process and of each that it started: the most that it ever had, and its share of what is in use."""
     with contextlib.suppress(OSError):  # it may end at any time
         status = Path(f"/proc/{pid}/status").read_text("utf-8")
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8")
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8") if shares else ""
         yield _kib(status, "VmHWM:"), _kib(rollup, "Pss:")
         # Each thread has the children that it started.
         for file in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in file.read_text("utf-8").split():
-                yield from _memory_of_tree(int(child))
+                yield from _memory_of_tree(int(child), shares=shares)
 
 
 def own_peak_mib() -> float:

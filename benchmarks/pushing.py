@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -181,10 +180,8 @@ class Bench:
             file.write_text(json.dumps(order), "utf-8")
             extra = {TOKEN: attic.server.token({CACHE: rights}), "PYTHONPATH": str(machine.ROOT)}
             env = self.store.environment(memory) | extra
-            used = machine.run([sys.executable, "-m", "benchmarks.pushing_job", file], env=env)
-        taken: Taken = json.loads(used.stdout)
-        own, nix = taken.pop("own_core_seconds"), taken.pop("nix_core_seconds")
-        return {"seconds": used.seconds, "core_seconds": own + nix, **taken}
+            used = machine.run([sys.executable, "-m", "benchmarks.pushing_job", file], env=env, shares=False)
+        return {"seconds": used.seconds, "core_seconds": used.core_seconds, **json.loads(used.stdout)}
 
     def _copy(self, to: str, folder: Path, paths: Sequence[str]) -> Taken:
         """As `_push`, by Nix; what is sent `to` this address ends up in `folder`."""
@@ -196,11 +193,13 @@ class Bench:
 
     def _nix(self, *arguments: str | Path) -> Taken:
         with self._memory() as memory:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            used = machine.run(["nix", *arguments], env=self.store.environment(memory))
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cores = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return {"seconds": used.seconds, "core_seconds": cores, "peak_mib": used.largest_mib, "stdout": used.stdout}
+            used = machine.run(["nix", *arguments], env=self.store.environment(memory), shares=False)
+        return {
+            "seconds": used.seconds,
+            "core_seconds": used.core_seconds,
+            "peak_mib": used.largest_mib,
+            "stdout": used.stdout,
+        }
 
     @contextlib.contextmanager
     def _memory(self) -> Iterator[Path]:

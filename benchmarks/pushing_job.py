@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     config = CacheConfig.model_validate({**settings, "url": order["url"], "public_key": order["public_key"]})
     cache = backend.AtticCache("benchmark", config, pushing=Pushing(jobs=order["jobs"]))
     result = _push(cache, order["paths"]) if order["do"] == "push" else _query(cache, order["paths"])
-    print(json.dumps({**result, **_usage()}))
+    print(json.dumps({**result, "peak_mib": machine.own_peak_mib()}))
 
 
 def _push(cache: backend.AtticCache, paths: Sequence[str]) -> dict[str, Any]:
@@ -82,16 +81,6 @@ def _query(cache: backend.AtticCache, paths: Sequence[str]) -> dict[str, Any]:
     held = sum(answer is True for answer in answers.values())
     absent = sum(answer is False for answer in answers.values())
     return {"answered": time.perf_counter() - started, "held": held, "absent": absent, "why": trouble}
-
-
-def _usage() -> dict[str, float]:
-    """Seconds of cores of this process and of Nix's, and the most memory that this one had."""
-    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {
-        "own_core_seconds": own.ru_utime + own.ru_stime,
-        "nix_core_seconds": others.ru_utime + others.ru_stime,
-        "peak_mib": machine.own_peak_mib(),
-    }
 
 
 def _timed_parts() -> dict[str, float]:

@@ -9,10 +9,8 @@ import asyncio
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import json
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,11 +41,6 @@ ANSWER_BYTES = 4 << 20
 
 IN_THIS_THREAD = 1 << 20
 """Archives up to this size are read without another thread, which costs more than it saves."""
-
-if importlib.util.find_spec("sniffio") is None:
-    # httpcore imports it where there is one, five times in each request. Known to be missing, it is not searched for,
-    # which took an eighth of the time that small uploads take.
-    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 class AtticClient:

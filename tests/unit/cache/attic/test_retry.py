@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,10 +26,25 @@ def test_what_the_server_asks_for_is_not_shortened() -> None:
 
 
 def test_parallelism_falls_to_one_and_comes_back() -> None:
-    jobs = Parallelism(4, patience=2)
+    jobs = Parallelism(4)
     for _ in range(5):
         jobs.troubled()
     assert jobs.allowed == 1
-    for _ in range(20):
+    seen = []
+    for _ in range(14):
         jobs.succeeded()
-    assert jobs.allowed == 4
+        seen.append(jobs.allowed)
+    assert seen == [1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("percent", "least", "most"), [(0, 4, 4), (5, 3, 4), (60, 1, 1.5)])
+def test_rare_failures_cost_little_and_many_are_obeyed(percent: int, least: float, most: float) -> None:
+    jobs, chance = Parallelism(4), random.Random(1)  # noqa: S311  # the same numbers each time
+    allowed = []
+    for _ in range(5000):
+        if chance.random() * 100 < percent:
+            jobs.troubled()
+        else:
+            jobs.succeeded()
+        allowed.append(jobs.allowed)
+    assert least <= sum(allowed) / len(allowed) <= most
