@@ -20,7 +20,7 @@ import httpcore
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from pipelinegen import __version__, nar
+from pipelinegen import __version__, nar, process
 from pipelinegen.cache.attic import protocol, refusals
 from pipelinegen.cache.attic.protocol import Address, CacheSettings, Uploaded
 from pipelinegen.cache.attic.refusals import Asked, RefusedError
@@ -79,7 +79,7 @@ class AtticClient:
         try:
             self._http = httpx.AsyncClient(
                 headers=headers,
-                verify=_trusted_certificates(),
+                verify=_trusted_certificates(_certificates_of_nix()),
                 timeout=httpx.Timeout(connect=CONNECT_SECONDS, read=answer_timeout, write=stall_timeout, pool=None),
                 limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             )
@@ -274,9 +274,20 @@ def _parsed(url: str) -> httpx.URL:
 
 
 @functools.cache
-def _trusted_certificates() -> ssl.SSLContext:
-    """Those of httpx, read once: that takes longer than a request."""
-    return httpx.create_ssl_context()
+def _trusted_certificates(of_nix: str | None) -> ssl.SSLContext:
+    """Read once, since that takes longer than a request.
+
+    Args:
+        of_nix: the file that Nix trusts, where nothing else is said: who reads a cache by Nix can push to it.
+    """
+    return ssl.create_default_context(cafile=of_nix) if of_nix else httpx.create_ssl_context()
+
+
+def _certificates_of_nix() -> str | None:
+    environment = process.environment()
+    if environment.get("SSL_CERT_FILE") or environment.get("SSL_CERT_DIR"):
+        return None
+    return environment.get("NIX_SSL_CERT_FILE") or None
 
 
 async def _next(chunks: Iterator[bytes], info: PathInfo) -> bytes | None:

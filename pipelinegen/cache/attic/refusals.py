@@ -117,7 +117,7 @@ def from_environment(error: Exception) -> RefusedError:
     return RefusedError(
         FailureClass.LOCAL,
         f"the proxies or certificates that this job's environment names cannot be used ({type(error).__name__})",
-        hint="look at SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY (no SOCKS) and NO_PROXY",
+        hint="look at SSL_CERT_FILE, NIX_SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY (no SOCKS) and NO_PROXY",
     )
 
 
@@ -159,7 +159,7 @@ def _cannot_be_asked(error: httpx.RequestError, asked: Asked) -> RefusedError | 
         return RefusedError(
             FailureClass.WRONG_ENDPOINT,
             f"the certificate of {where} is not trusted: {_text(error, asked)}",
-            hint="SSL_CERT_FILE names the certificates that are trusted",
+            hint="SSL_CERT_FILE, else NIX_SSL_CERT_FILE, names the certificates that are trusted",
         )
     return None
 

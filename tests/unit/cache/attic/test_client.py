@@ -220,8 +220,11 @@ def test_proxies_that_cannot_be_used_are_named_by_their_variables_alone(
     assert "secret" not in raised.value.message
 
 
-def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "NIX_SSL_CERT_FILE"])
+def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     attic_client._trusted_certificates.cache_clear()
-    monkeypatch.setenv("SSL_CERT_FILE", "/no-cert-file.crt")
+    for other in ("SSL_CERT_FILE", "SSL_CERT_DIR", "NIX_SSL_CERT_FILE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "/no-cert-file.crt")
     with pytest.raises(RefusedError, match="certificates"):
         AtticClient(Address("https://c.example/", "ci"))
