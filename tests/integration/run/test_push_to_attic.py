@@ -11,14 +11,14 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelinegen.cli import run_command_line
-from tests.attic_server import Anonymous, AtticServer, Endpoint, Fault, Lose, Reply, Stall, attic_server
+from tests.attic_server import Anonymous, Endpoint, Fault, Lose, Reply, Stall, attic_server
+from tests.integration.attic.pushing import TOKEN, Scene, build
 from tests.integration.run.conftest import Store
 from tests.unit.run.test_metrics import gitlab
 
@@ -27,54 +27,11 @@ pytestmark = pytest.mark.nix
 UPLOAD = Endpoint.UPLOAD
 
 
-TOKEN = "ATTIC_TOKEN"
-
-EXPRESSION = """
-let make = name: script: derivation {
-  inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" script ];
-};
-in rec {
-  lib = make "lib" "echo lib > $out";
-  app = make "app" "echo ${lib} > $out";
-  other = make "other" "echo > $out";
-  big = make "big" "i=0; while [ $i -lt 4000 ]; do echo $i-abcdefghijklmnopqrstuvwxyz; i=$((i+1)); done > $out";
-  parts = builtins.genList (n: make "part-${toString n}" "echo ${toString n} > $out") 60;
-  many = make "many" "echo ${toString parts} > $out";
-}
-"""
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Built store paths: `app` refers to `lib`, `many` to sixty small ones."""
-
-    lib: str
-    app: str
-    other: str
-    big: str
-    many: str
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A server with the empty cache `ci`, the cache's public key, and what can be pushed."""
-
-    server: AtticServer
-    key: str
-    paths: Paths
-    monkeypatch: pytest.MonkeyPatch
-
-
 @pytest.fixture
 def scene(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    file = store.root / "paths.nix"
-    file.write_text(EXPRESSION)
-    names = [one.name for one in fields(Paths)]
-    argv = ["nix-build", "--no-out-link", str(file), *(word for name in names for word in ("-A", name))]
-    built = subprocess.run(argv, capture_output=True, check=True, text=True).stdout.split()
     with attic_server() as server:
         key = server.create_cache("ci", store_dir=str(store.root / "store"))
-        yield Scene(server, key, Paths(*built), monkeypatch)
+        yield Scene(server, build(store.root), key, monkeypatch)
 
 
 class Command:
