@@ -31,15 +31,17 @@ QUESTIONS = {
 PUSHING = """\
 A closure of {paths:,} files of 2 KiB, which the cache lacks. pipelinegen sends {jobs} at once to the test double of
 Attic's server, which runs in Python; asks the server for all of them afterwards, has Nix read what it says of each and
-check the signatures, and fetches the root. *Sending* is the part between. The server with faults lets {faults:.0%} of
-all uploads fail: with a proxy's page, a reset on the way, a reset after everything was stored, a request to come later,
-a body without its end. *There* is what the server says it has when asked by the benchmark. `nix copy`, without
-compression, fills a folder, or a server of the same make as the double that stores files and does nothing else. Whole
-processes on one machine, no network between; MiB are the peak of the process that pushes. Medians of {rounds}, in turn.
+check the signatures, and fetches the root. *Sending* is what the uploads take, *verification* what Nix does. The server
+with faults lets {faults:.0%} of all uploads fail: with a proxy's page, a reset on the way, a reset after everything was
+stored, a request to come later, a body without its end. *There* is what the server says it has when the benchmark asks
+it. `nix copy`, without compression and signatures, fills a folder, or a server of the same make as the double that
+stores files and does nothing else; it reads nothing back. Whole processes on one machine, no network between; MiB are
+the peak of the process that pushes. Medians of {rounds}, in turn.
 """
 
 REAL = """\
-The real atticd, with SQLite and its storage in a folder, is what takes the time of pushes to it.
+The real atticd has SQLite and keeps its storage in a folder; it is what takes the time of pushes to it, so that only
+two of them are measured.
 """
 
 LARGE = """\

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import graphs, page, plans, results
+from benchmarks import graphs, page, plans, pushing_page, results
 from benchmarks.simulator import Job, Machines, Work, ideal, longest_way, simulate
 
 ROOT = Path(__file__).parents[2]
@@ -138,3 +139,38 @@ def test_there_is_no_picture_that_the_page_does_not_show() -> None:
     assert shown == set(PAGES)
     for name in shown - {page.NAME}:
         assert f"({name})" in PAGES[page.NAME]
+
+
+USED = {"seconds": 8.0, "core_seconds": 7.5, "send": 5.0, "verify": 2.0, "peak_mib": 70.0, "uploads": 5000.0}
+COPIED = {"seconds": 9.0, "core_seconds": 5.0, "peak_mib": 100.0, "paths": 5000.0}
+PUSHED: dict[str, Any] = {
+    "paths": 5000,
+    "jobs": 4,
+    "rounds": 3,
+    "faults": 0.05,
+    "ways": {"ours": {**USED, "retries": 0.0, "paths": 5000.0}, "http": COPIED},
+    "large": {"mib": 2048, "ways": {"ours": {**USED, "mib_per_second": 300}}},
+    "query": {"paths": 10000, "servers": {"double": dict.fromkeys(("none", "all", "pull", "bare", "ratio"), 1.25)}},
+}
+
+
+def test_the_page_shows_pushes_without_a_real_server_and_without_room_for_a_large_path() -> None:
+    text, pictures = pushing_page.section({**PUSHED, "large": {"missing": "there is no room"}})
+    assert set(pictures) == {"figures-push.svg"}
+    assert "| **pipelinegen** | 8.00 | 5.00 | 2.00 | 7.50 | 70 | 5,000 | 0 | 5,000 |" in text
+    assert "| `nix copy --to http://` | 9.00 |  |  | 5.00 | 100 |  |  | 5,000 |" in text
+    assert "| ratio | **1.25** |" in text
+    assert "there is no room" in "\n".join(text)
+    assert "atticd" not in "\n".join(text)
+
+
+def test_the_page_shows_pushes_to_a_real_server() -> None:
+    servers = dict.fromkeys(("double", "real"), PUSHED["query"]["servers"]["double"])
+    ways = {**PUSHED["ways"], "real": PUSHED["ways"]["ours"]}
+    text, _ = pushing_page.section({**PUSHED, "ways": ways, "query": {"paths": 10000, "servers": servers}})
+    assert "| ratio | **1.25** | **1.25** |" in text
+    assert any(line.startswith("| to the real atticd |") for line in text)
+
+
+def test_the_page_says_why_pushing_was_not_measured() -> None:
+    assert "there is no Nix here" in "".join(pushing_page.section({"missing": "there is no Nix here"})[0])
