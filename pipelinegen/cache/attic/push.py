@@ -154,12 +154,8 @@ def _unconfirmed(reports: dict[str, PathReport], error: RefusedError) -> dict[st
 
 
 async def _made_possible(missing: Missing, reports: dict[str, PathReport], limits: Limits) -> tuple[PathInfo, ...]:
-    """What can be sent after all: paths may have arrived though the server's answer did not."""
-    doubtful = [
-        path
-        for path, report in reports.items()
-        if report.outcome is Outcome.FAILED and report.failure is not None and not report.failure.permanent
-    ]
+    """What can be sent after all: a path may have arrived though the answer did not, or by somebody else's push."""
+    doubtful = [path for path, report in reports.items() if report.outcome is Outcome.FAILED]
     if not doubtful or limits.now() >= limits.deadline:
         return ()
     try:
