@@ -51,7 +51,7 @@ ACTIONS = (
     Reset("answer"),
     Reset("stored"),
     Lose(),
-    Stall("answer", seconds=1),
+    Stall("answer", seconds=3),
     Cut(after=10),
     Lose(),
     HangUp(),
@@ -126,7 +126,7 @@ def push(server: AtticServer, infos: Sequence[PathInfo], jobs: int) -> dict[str,
     async def whole() -> dict[str, PathReport]:
         where = address(f"{server.url}ci")
         token = SecretStr(server.token({"ci": "r w"}))
-        async with AtticClient(where, token, stall_timeout=0.4, answer_timeout=0.4) as client:
+        async with AtticClient(where, token, stall_timeout=1, answer_timeout=1) as client:
             missing = await find_missing(client, infos, limits, include_upstream=False, fixed=True)
             return await send_missing(missing, limits, lambda _: None)
 
