@@ -6,11 +6,9 @@ import base64
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -18,6 +16,7 @@ from pipelinegen.plan.model import Realise, Stage, Unit, Work
 from pipelinegen.run.handoff import write_handoff
 from tests.attic_server import AtticServer, attic_server
 from tests.integration.run.conftest import NIX_CONFIG, Store
+from tests.lab.process_watch import ProcessWatch
 
 pytestmark = pytest.mark.nix
 
@@ -46,32 +45,6 @@ push_token_env = "PUBLIC_PUSH"
 name = "smoke"
 command = "nix-store --realise $WANTED > realised"
 """
-
-
-class ProcessList:
-    """Whatever anybody on this machine could see of command lines meanwhile."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.wait(0.005):
-            for process in Path("/proc").iterdir():
-                if process.name.isdigit():
-                    try:
-                        self.seen.add((process / "cmdline").read_bytes())
-                    except OSError:
-                        continue
 
 
 @dataclass
@@ -146,7 +119,7 @@ def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_
     units = (unit("lib", drvs["lib"]), unit("app", drvs["app"], fetch=(lib,)))
     write_handoff(scene.folder / ".pipelinegen", Work(flake=".", units=units), tuple(drvs.values()))
     ours = ("--class", "protected")
-    with ProcessList() as processes:
+    with ProcessWatch(scene.tokens, f"TMPDIR={tmp_path}") as processes:
         scene.run("build", *ours, "--junit", "junit-lib.xml", "--report", "lib.json", "lib")
         said = scene.run("build", *ours, "--junit", "junit-app.xml", "--report", "app.json", "app")
         assert "fetching 1 of 1 paths" in said
@@ -163,10 +136,9 @@ def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_
     assert "PUBLIC_PUSH" in scene.sent()
     assert "PUBLIC_READ" in built_with, "of two tokens for one host the one that may pull from both caches"
 
-    assert any(b"nix-store" in line and b"netrc" in line for line in processes.seen), "the list was looked at"
+    assert any("nix-store" in line and "netrc" in line for line in processes.commands), "the list was looked at"
+    assert not processes.exposed
     secrets = [token.encode() for token in scene.tokens.values()]
-    holders = [line for line in processes.seen if any(secret in line for secret in secrets)]
-    assert not holders
     shown = b"".join(scene.output)
     assert b"nix-store" in shown, "commands are shown"
     assert not [name for name, token in scene.tokens.items() if token.encode() in shown]
@@ -178,6 +150,6 @@ def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_
 
 
 def test_the_process_list_shows_a_token_that_is_an_argument() -> None:
-    with ProcessList() as processes:
-        subprocess.run(["sleep", "0.3"], check=True)
-    assert any(line == b"sleep\x000.3\x00" for line in processes.seen)
+    with ProcessWatch({"TOKEN": "0.34567"}, "PATH=") as processes:
+        subprocess.run(["sleep", "0.34567"], check=True)
+    assert ("TOKEN", "sleep 0.34567") in processes.exposed
