@@ -94,6 +94,12 @@ def everything_that_fails() -> str:
     }}) """
 
 
+def without_killer(inventory: Inventory) -> Inventory:
+    """Without the build that kills its evaluator: Nix tells of a build once it has begun, here often too late."""
+    built = tuple(path for path in inventory.built_during_evaluation if not path.endswith("-killer.drv"))
+    return inventory.model_copy(update={"built_during_evaluation": built})
+
+
 def every_kind() -> str:
     hosts = " ".join(f'slow{number} = host "slow{number}";' for number in range(4))
     return f""" (let {SLOW} all = {OF_EVERY_KIND}; in
@@ -111,7 +117,7 @@ def test_the_inventory_is_the_same_for_any_number_of_workers(
     known: Inventory | None = None
     for workers in (1, 2, 5):
         before = len(started())
-        inventory = read_inventory(source, with_workers(workers))
+        inventory = without_killer(read_inventory(source, with_workers(workers)))
         assert workers == 1 or len(started()) > before + 1
         known = known or inventory
         assert inventory == known
