@@ -7,7 +7,6 @@ are errors. Secrets are never values here, only names of files or of variables t
 from __future__ import annotations
 
 import difflib
-import enum
 import re
 from collections.abc import Iterable
 from typing import Literal
@@ -15,8 +14,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipelinegen.config_caches import CacheConfig, Handoff, Pushing, WriterClass, refuse_equal_key_names
+from pipelinegen.config_hosts import Fleet, HostConfig
 from pipelinegen.config_trust import refuse_mixing
-from pipelinegen.config_words import GATE, Duration, Gate, Pattern
+from pipelinegen.config_words import Duration, Pattern
 from pipelinegen.values import Value
 
 FILE_NAME = "pipelinegen.toml"
@@ -37,6 +37,12 @@ class Evaluation(Value):
     workers: int | None = Field(
         default=None, gt=0, description="evaluators at once; by default one per core, as far as memory allows"
     )
+    max_bases: int = Field(
+        default=3,
+        ge=0,
+        description="commits at most that are evaluated to learn what hosts were last given, where GitLab knows only "
+        "the commit; hosts beyond them are deployed",
+    )
     evaluator: Literal["nix", "nix-eval-jobs"] = Field(
         default="nix", description="what evaluates: Nix itself, or nix-eval-jobs where it is installed"
     )
@@ -52,39 +58,6 @@ class Runner(Value):
     tags: tuple[str, ...] = Field(default=(), description="runner tags of the jobs")
     count: int = Field(default=2, gt=0, description="how many such runners work at once; jobs are balanced for them")
     builds: int = Field(default=1, gt=0, description="derivations that one job builds at once (Nix's max-jobs there)")
-
-
-class Policy(enum.StrEnum):
-    """When a host is deployed."""
-
-    AUTO = "auto"
-    MANUAL = "manual"
-    NEVER = "never"
-
-
-class HostConfig(Value):
-    """How one host is deployed; the key is the name of its `nixosConfigurations` entry."""
-
-    address: str = Field(pattern=r"^[A-Za-z0-9\[][A-Za-z0-9.:\[\]%_-]*$", description="host name or address for SSH")
-    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
-    port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
-    policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")
-    gate: Gate = Field(default="all", description=GATE)
-    checks: tuple[Pattern, ...] = Field(default=(), description="with gate = related: these must have passed")
-    environment: str | None = Field(default=None, description="GitLab environment; the host's name by default")
-    url: str | None = Field(default=None, description="URL of the environment")
-    tier: Literal["production", "staging", "testing", "development", "other"] = Field(
-        default="production", description="GitLab's deployment tier"
-    )
-    tags: tuple[str, ...] = Field(default=(), description="runner tags of the deploy job")
-    ssh_key_file: str | None = Field(
-        default="$DEPLOY_SSH_KEY", description="private key; `$NAME` takes it from a file variable"
-    )
-    known_hosts_file: str | None = Field(
-        default="$DEPLOY_KNOWN_HOSTS", description="known_hosts; `$NAME` takes it from a file variable"
-    )
-    substitute: bool = Field(default=True, description="let the host fetch from the caches it knows")
-    min_free_mb: int = Field(default=512, ge=0, description="MiB to be left free on the host's store")
 
 
 class TestConfig(Value):
@@ -168,6 +141,10 @@ class Config(Value):
     push: Pushing = Pushing()
     packing: Packing = Packing()
     hosts: dict[str, HostConfig] = Field(default_factory=dict, description="hosts that are deployed, by name")
+    hosts_from: tuple[Literal["deploy-rs", "colmena"], ...] = Field(
+        default=(), description="outputs of the flake that name more hosts: deploy-rs's `deploy.nodes`, colmena's hive"
+    )
+    fleet: Fleet = Fleet()
     tests: tuple[TestConfig, ...] = Field(default=(), description="integration commands")
 
     @model_validator(mode="after")

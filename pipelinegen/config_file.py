@@ -14,13 +14,13 @@ from pipelinegen.config import (
     Config,
     Evaluation,
     GitLab,
-    HostConfig,
     Packing,
     Runner,
     TestConfig,
     close_match,
 )
 from pipelinegen.config_caches import CacheConfig, Handoff, Pushing
+from pipelinegen.config_hosts import Fleet, HostConfig, Probe
 from pipelinegen.errors import ConfigError
 from pipelinegen.values import Value
 
@@ -134,7 +134,10 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "packing": Packing,
         "push": Pushing,
         "hosts": HostConfig,
+        "fleet": Fleet,
         "tests": TestConfig,
     }
     model = sections.get(str(location[0]), Config) if location else Config
+    if len(location) > 2 and location[2] in {"health", "smoke"}:
+        model = Probe
     return list(model.model_fields)

@@ -164,6 +164,7 @@ class DeployOutcome(enum.IntEnum):
     ROLLED_BACK = 20
     ROLLED_BACK_UNHEALTHY = 21
     ROLLBACK_FAILED = 22
+    BOOT_FAILED = 23
     REFUSED = 30
     LOCKED = 31
     STATE_UNKNOWN = 40

@@ -324,8 +324,8 @@ def deploy(
     ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind: str | None, report: str | None
 ) -> None:
     """Deploy one host."""
+    from pipelinegen.deploy.deployment import run_deploy
     from pipelinegen.process import interruptible
-    from pipelinegen.run.deploy import run_deploy
 
     session = open_session(ctx)
     with interruptible():

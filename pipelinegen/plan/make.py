@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from pipelinegen import attrpath
 from pipelinegen.cache.trust import PipelineClass, handoff_cache
-from pipelinegen.config import Config, HostConfig
+from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
+from pipelinegen.config_hosts import HostConfig
 from pipelinegen.errors import ConfigError
 from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind

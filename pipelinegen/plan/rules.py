@@ -11,8 +11,8 @@ from typing import NamedTuple
 from pipelinegen import attrpath
 from pipelinegen.changes.model import Status
 from pipelinegen.characters import inert
-from pipelinegen.config import HostConfig, Policy
 from pipelinegen.config_caches import CacheConfig
+from pipelinegen.config_hosts import HostConfig, Policy
 from pipelinegen.inventory.model import FlakeOutput, Kind
 from pipelinegen.plan.model import Choice, Stage
 from pipelinegen.plan.situation import Situation

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
-from pipelinegen.config import Policy
+from pipelinegen.config_hosts import Policy
 from pipelinegen.config_words import Gate
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput

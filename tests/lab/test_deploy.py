@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.console import Console
+from pipelinegen.deploy import activate
+from pipelinegen.deploy.activate import Applied, SimpleActivation
+from pipelinegen.deploy.ssh import Target
+from pipelinegen.deploy.state import read_state
 from pipelinegen.errors import DeployOutcome
-from pipelinegen.run import activate
-from pipelinegen.run.activate import Applied, SimpleActivation
-from pipelinegen.run.preflight import read_state
-from pipelinegen.run.ssh import Target
 from tests.lab.conftest import MakeHost
 from tests.lab.host import Host
 from tests.lab.machine import FLEET, OTHER_NIX, Result, run

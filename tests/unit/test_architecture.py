@@ -21,6 +21,7 @@ BASE = {
     "config",
     "config_caches",
     "config_file",
+    "config_hosts",
     "config_words",
     "console",
     "durations",
@@ -52,13 +53,14 @@ ARROWS = {
     "pipeline": {"pipeline", "plan.model", "plan.situation", "cache.trust"},
     "report": {"report", "plan.model"},
     "run": {"run", "plan.model", "cache"},
+    "deploy": {"deploy", "run", "cache.trust"},
 }
 """Folder → what of the package it may import besides `BASE`; arrows point only forward."""
 
 WORLD = {
     "subprocess": {"process.py"},
     "random": {"cache/attic/upload.py"},
-    "secrets": {"inventory/instantiate.py", "inventory/read.py", "run/switch.py"},
+    "secrets": {"inventory/instantiate.py", "inventory/read.py", "deploy/switch.py"},
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""

@@ -10,19 +10,20 @@ import pytest
 from pydantic import ValidationError
 
 from pipelinegen import durations
-from pipelinegen.config import HostConfig
+from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console
+from pipelinegen.deploy import activate, switch
+from pipelinegen.deploy.report import DeployReport
+from pipelinegen.deploy.ssh import Target, connection
+from pipelinegen.deploy.state import HostState
 from pipelinegen.errors import ConfigError, CredentialsError, DeployError, DeployOutcome, UsageError
 from pipelinegen.plan.model import Failure, Realise, Stage, Unit, Work
-from pipelinegen.run import activate, reproduce, switch, trouble
-from pipelinegen.run.deploy import DeployReport
+from pipelinegen.run import reproduce, trouble
 from pipelinegen.run.failure import run_failures
 from pipelinegen.run.handoff import read_work
 from pipelinegen.run.heartbeat import LineLog, duration
 from pipelinegen.run.names import find_failure
-from pipelinegen.run.preflight import HostState
 from pipelinegen.run.push import check_store_paths
-from pipelinegen.run.ssh import Target, connection
 
 PATH = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen.config import HostConfig
+from pipelinegen.config_hosts import HostConfig
+from pipelinegen.deploy.ssh import Target, UnreachableError, connection
 from pipelinegen.errors import CommandError
-from pipelinegen.run.ssh import Target, UnreachableError, connection
 
 pytestmark = pytest.mark.processes
 

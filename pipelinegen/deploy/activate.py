@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipelinegen.console import Console
+from pipelinegen.deploy import switch
+from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.state import PROFILE, HostState, read_state
+from pipelinegen.deploy.switch import Ended, Switcher
 from pipelinegen.errors import CommandError, DeployOutcome
-from pipelinegen.run import switch
-from pipelinegen.run.preflight import PROFILE, HostState, read_state
-from pipelinegen.run.ssh import Target, UnreachableError
-from pipelinegen.run.switch import Ended, Switcher
 
 REACH_TIMEOUT = 60.0
 """Seconds to try again when the host does not answer after a switch."""

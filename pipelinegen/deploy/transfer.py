@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pipelinegen import local_store, remote_store
-from pipelinegen.config import HostConfig
+from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean
+from pipelinegen.deploy.preflight import missing_on
+from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
 from pipelinegen.run.heartbeat import LineLog
-from pipelinegen.run.preflight import missing_on
-from pipelinegen.run.ssh import Target, UnreachableError
 
 ROOTS = "/nix/var/nix/gcroots"
 

@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelinegen import local_store
-from pipelinegen.config import HostConfig
-from pipelinegen.console import clean, plain
+from pipelinegen.config_hosts import HostConfig
+from pipelinegen.console import plain
+from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.state import RUNTIME, SYSTEM_LOCK, HostState, read_state, records
 from pipelinegen.errors import CommandError
-from pipelinegen.run.ssh import Target, UnreachableError
-from pipelinegen.values import Value
-
-PROFILE = "/nix/var/nix/profiles/system"
-RUNTIME = "/run/pipelinegen"
-"""On the host: our lock, and a folder per activation."""
-SYSTEM_LOCK = "/run/nixos/switch-to-configuration.lock"
-"""Held by every switch-to-configuration while it works."""
 
 _WHO = """\
 echo "uid=$(id -u)"
@@ -26,22 +20,6 @@ if [ -d /run/systemd/system ]; then echo systemd=yes; fi
 if [ -e /etc/NIXOS ] || [ -e /run/current-system ]; then echo nixos=yes; fi
 if command -v nix-store > /dev/null; then echo nix=yes; fi
 """
-
-STATE = f"""\
-say() {{ printf '%s=%s\\n' "$1" "$2"; }}
-link() {{ if [ -e "$2" ]; then say "$1" "$(readlink -f "$2")"; fi; }}
-link running /run/current-system
-link booted /run/booted-system
-link profile {PROFILE}
-say hostname "$(uname -n)"
-say boot_id "$(cat /proc/sys/kernel/random/boot_id)"
-say state "$(systemctl is-system-running 2> /dev/null || true)"
-say jobs "$(systemctl list-jobs --no-legend 2> /dev/null | wc -l)"
-systemctl list-units --failed --plain --no-legend --full 2> /dev/null | while read -r unit _; do
-  say failed "$unit"
-done
-"""
-"""What the host runs; read before and after, each time over a fresh connection."""
 
 _ROOM = f"""\
 df -Pk /nix/store | {{ read -r _; read -r _ _ _ free _; echo "free_kb=$free"; }}
@@ -70,34 +48,6 @@ done
 """
 
 
-class HostState(Value):
-    """What a host runs.
-
-    Attributes:
-        running: the system that runs now, by its store path; null where there is none.
-        booted: the one it was booted with.
-        profile: the one the next boot takes.
-        hostname: what it calls itself.
-        boot_id: changes with every boot.
-        state: what `systemctl is-system-running` says.
-        pending: jobs of systemd that have not ended.
-        failed: names of failed units, sorted.
-    """
-
-    running: str | None = None
-    booted: str | None = None
-    profile: str | None = None
-    hostname: str = ""
-    boot_id: str = ""
-    state: str = ""
-    pending: int = 0
-    failed: tuple[str, ...] = ()
-
-    def runs(self, system: str) -> bool:
-        """Whether `system` runs now and is what the next boot takes."""
-        return self.running == system and self.profile == system
-
-
 @dataclass
 class Findings:
     """What the pre-flight found.
@@ -118,7 +68,7 @@ class Findings:
 def look(target: Target, findings: Findings) -> HostState | None:
     """Ask the host who we are there and what it runs; null (and refusals) when that cannot be asked."""
     try:
-        who = _records(target.run(_WHO).text)
+        who = records(target.run(_WHO).text)
     except UnreachableError as error:
         findings.refusals.append(": ".join(part for part in (error.message, error.why) if part))
         if error.hint:
@@ -142,30 +92,6 @@ def look(target: Target, findings: Findings) -> HostState | None:
     return read_state(target)
 
 
-def read_state(target: Target) -> HostState:
-    """What the host runs now, asked over a fresh connection.
-
-    Raises:
-        UnreachableError: it does not answer.
-        CommandError: it answers, but not this.
-    """
-    records = _records(target.run(STATE, root=True).text)
-
-    def one(key: str) -> str | None:
-        return next(iter(records.get(key, ())), None) or None
-
-    return HostState(
-        running=one("running"),
-        booted=one("booted"),
-        profile=one("profile"),
-        hostname=one("hostname") or "",
-        boot_id=one("boot_id") or "",
-        state=one("state") or "",
-        pending=int(one("jobs") or 0),
-        failed=tuple(sorted(set(records.get("failed", ())))),
-    )
-
-
 def check_system(system: str, before: HostState | None, findings: Findings) -> None:
     """Whether a path of the local store is a system that can be switched to, and looks like this host's."""
     if not (Path(system) / "bin" / "switch-to-configuration").exists():
@@ -179,13 +105,13 @@ def check_system(system: str, before: HostState | None, findings: Findings) -> N
 
 def check_room(target: Target, host: HostConfig, system: str, findings: Findings) -> int:
     """Whether the host is free to switch and has room for what it lacks of `system`; bytes it lacks."""
-    records = _records(target.run(_ROOM, root=True).text)
-    for lock in records.get("locked", ()):
+    said = records(target.run(_ROOM, root=True).text)
+    for lock in said.get("locked", ()):
         findings.locked = True
         findings.refusals.append(f"another deployment or switch is going on there ({lock} is held)")
     missing = missing_on(target, local_store.requisites([system]))
     needed = sum(local_store.path_sizes(missing).values())
-    free = int(next(iter(records.get("free_kb", ("0",))))) * 1024
+    free = int(next(iter(said.get("free_kb", ("0",))))) * 1024
     left = host.min_free_mb * 1024 * 1024
     if free < needed + left:
         findings.refusals.append(
@@ -199,11 +125,11 @@ def check_room(target: Target, host: HostConfig, system: str, findings: Findings
 def check_caches(target: Target, findings: Findings) -> None:
     """Which of the caches it knows the host cannot reach: a warning, since all can be copied from here."""
     try:
-        records = _records(target.run(_PING, timeout=120).text)
+        said = records(target.run(_PING, timeout=120).text)
     except (CommandError, UnreachableError) as error:
         findings.warnings.append(f"{target.address} does not say which caches it reaches: {error.message}")
         return
-    findings.warnings += [f"{target.address} cannot reach its cache {url}" for url in records.get("unreachable", ())]
+    findings.warnings += [f"{target.address} cannot reach its cache {url}" for url in said.get("unreachable", ())]
 
 
 def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
@@ -223,16 +149,6 @@ def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
             hint="a login shell there must print nothing by itself (.bashrc)",
         )
     return said
-
-
-def _records(text: str) -> dict[str, list[str]]:
-    """What a host said, harmless to print."""
-    records: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            records.setdefault(key, []).append(clean(value, colour=False))
-    return records
 
 
 def _mib(size: int) -> int:

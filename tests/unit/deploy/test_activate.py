@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from pipelinegen.console import Console
+from pipelinegen.deploy import switch
+from pipelinegen.deploy.activate import SimpleActivation
+from pipelinegen.deploy.preflight import missing_on
+from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.state import RUNTIME, STATE, SYSTEM_LOCK, HostState, read_state
 from pipelinegen.errors import CommandError, DeployOutcome
 from pipelinegen.process import Completed
-from pipelinegen.run import switch
-from pipelinegen.run.activate import SimpleActivation
-from pipelinegen.run.preflight import RUNTIME, STATE, SYSTEM_LOCK, HostState, missing_on, read_state
-from pipelinegen.run.ssh import Target, UnreachableError
 
 OLD, NEW, OTHER = "/nix/store/old", "/nix/store/new", "/nix/store/other"
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelinegen.console import Console, clean, plain
+from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.state import PROFILE, RUNTIME, SYSTEM_LOCK
 from pipelinegen.errors import CommandError, InterruptedRunError
 from pipelinegen.run.heartbeat import Heartbeat, duration
-from pipelinegen.run.preflight import PROFILE, RUNTIME, SYSTEM_LOCK
-from pipelinegen.run.ssh import Target, UnreachableError
 
 TIMEOUT = 240.0
 """Seconds a switch may take."""

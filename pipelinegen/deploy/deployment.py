@@ -10,81 +10,23 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import Field
-
 from pipelinegen import files
 from pipelinegen.cache.trust import PipelineClass
-from pipelinegen.config import Config, HostConfig
+from pipelinegen.config import Config
+from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean
+from pipelinegen.deploy import preflight, state, transfer
+from pipelinegen.deploy.activate import Activation, Applied, SimpleActivation
+from pipelinegen.deploy.preflight import Findings
+from pipelinegen.deploy.report import DeployReport, Phase
+from pipelinegen.deploy.ssh import Target, UnreachableError, connection
+from pipelinegen.deploy.state import HostState
+from pipelinegen.deploy.switch import TIMEOUT
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome, UsageError
-from pipelinegen.run import preflight, transfer
-from pipelinegen.run.activate import Activation, Applied, SimpleActivation
 from pipelinegen.run.exchange import HERE, Exchange, exchange
 from pipelinegen.run.handoff import rooted
 from pipelinegen.run.heartbeat import duration
-from pipelinegen.run.preflight import Findings, HostState
 from pipelinegen.run.push import check_store_paths
-from pipelinegen.run.ssh import Target, UnreachableError, connection
-from pipelinegen.run.switch import TIMEOUT
-from pipelinegen.values import Value
-
-FORMAT_VERSION = "1.0"
-
-
-class Phase(Value):
-    """A part of a deployment and how many seconds it took."""
-
-    name: str
-    seconds: float
-
-
-class DeployReport(Value):
-    """What a deployment did.
-
-    Attributes:
-        host, address: its name in the configuration, and where that is.
-        system: what was to be deployed.
-        result: `deployed`, `unchanged` (it ran already), `dry-run`, or the outcome in lower case.
-        before, after: what the host ran; null where it could not be asked.
-        message, why, hint: of a deployment that did not end in plain success; null otherwise.
-        exit_code: of `run deploy`, see `errors.DeployOutcome`.
-        switch_exit_code: of the system's switch-to-configuration; null when it did not run or is not known.
-        newly_failed: units that had not failed before.
-        refusals, warnings: findings of the pre-flight.
-        missing_bytes: what the host lacked of the closure, uncompressed; null when not known.
-        phases: in order.
-        log: the last lines of the switch, cleaned.
-    """
-
-    format_version: str = FORMAT_VERSION
-    host: str
-    address: str
-    system: str
-    result: str
-    before: HostState | None = None
-    after: HostState | None = None
-    message: str | None = None
-    why: str | None = None
-    hint: str | None = None
-    exit_code: int = 0
-    switch_exit_code: int | None = None
-    newly_failed: tuple[str, ...] = ()
-    refusals: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    missing_bytes: int | None = None
-    phases: tuple[Phase, ...] = Field(default=())
-    log: tuple[str, ...] = ()
-
-    def raise_if_failed(self) -> None:
-        """Turn anything but plain success into the error that ends the command.
-
-        Raises:
-            DeployError: with the outcome.
-        """
-        if self.message is not None:
-            raise DeployError(
-                self.message, outcome=DeployOutcome(self.exit_code), where=self.host, why=self.why, hint=self.hint
-            )
 
 
 def run_deploy(
@@ -243,7 +185,7 @@ class _Deployment:
     def _still(self, before: HostState) -> HostState:
         """What the host runs right before the switch: copying may take long, and the way back leads there."""
         try:
-            now = preflight.read_state(self.target)
+            now = state.read_state(self.target)
         except (UnreachableError, CommandError) as error:
             raise transfer.refused("the host cannot be asked what it runs", error) from error
         if (now.running, now.profile) != (before.running, before.profile):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelinegen import interrupts, process, secret_files
-from pipelinegen.config import HostConfig
+from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import clean
 from pipelinegen.errors import CommandError, ConfigError, TransientError
 
