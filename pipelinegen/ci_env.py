@@ -45,6 +45,10 @@ class CiEnv(Value):
     parent_pipeline_id: str | None = None
     job_name: str | None = None
     job_url: str | None = None
+    environment: str | None = None
+    """`CI_ENVIRONMENT_NAME`: of a job with an environment."""
+    environment_action: str | None = None
+    """`CI_ENVIRONMENT_ACTION`: `start` is a deployment, other actions are none."""
     commit_sha: str | None = None
     before_sha: str | None = None
     branch: str | None = None
@@ -70,6 +74,8 @@ class CiEnv(Value):
     """`PIPELINEGEN_CACHE_DIR`: where base evaluations are kept."""
     history: str | None = None
     """`PIPELINEGEN_HISTORY`: the file of recorded build times."""
+    allow_older: bool = False
+    """`PIPELINEGEN_ALLOW_OLDER`: `1` or `true` lets a job deploy to a host that runs a later commit's system."""
     image: str | None = None
     """`PIPELINEGEN_IMAGE`: the image of the bootstrap jobs. The child does not get the variable itself."""
 
@@ -111,6 +117,8 @@ class CiEnv(Value):
             parent_pipeline_id=get("PARENT_PIPELINE_ID"),
             job_name=get("CI_JOB_NAME"),
             job_url=get("CI_JOB_URL"),
+            environment=get("CI_ENVIRONMENT_NAME"),
+            environment_action=get("CI_ENVIRONMENT_ACTION"),
             commit_sha=sha("CI_COMMIT_SHA"),
             before_sha=sha("CI_COMMIT_BEFORE_SHA"),
             branch=get("CI_COMMIT_BRANCH"),
@@ -142,5 +150,6 @@ class CiEnv(Value):
             handoff=get("PIPELINEGEN_HANDOFF"),
             cache_directory=get("PIPELINEGEN_CACHE_DIR"),
             history=get("PIPELINEGEN_HISTORY"),
+            allow_older=(get("PIPELINEGEN_ALLOW_OLDER") or "").lower() in {"1", "true"},
             image=get("PIPELINEGEN_IMAGE"),
         )

@@ -148,6 +148,13 @@ class Config(Value):
     tests: tuple[TestConfig, ...] = Field(default=(), description="integration commands")
 
     @model_validator(mode="after")
+    def _reachable(self) -> Config:
+        lost = [f"hosts.{name}: the address is missing" for name, host in self.hosts.items() if not host.address]
+        if lost and not self.hosts_from:
+            raise ValueError("; ".join(lost))
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Config:
         for name in self.caches:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,49}", name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,6 +114,32 @@ def parse(table: dict[str, Any], *, where: str | None = None) -> Config:
             problems=problems,
             hint="pipelinegen config schema prints every key",
         ) from None
+
+
+def with_host(loaded: LoadedConfig, name: str, settings: str | None) -> Config:
+    """The configuration with more settings of one host, which need not be in it.
+
+    Args:
+        settings: keys of `[hosts.NAME]` as a JSON object; they win over those of the file. Null changes nothing.
+
+    Raises:
+        ConfigError: they are no JSON object, or have wrong or unknown keys (all listed).
+    """
+    if settings is None:
+        return loaded.config
+    where = "--settings"
+    try:
+        given = json.loads(settings)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("the settings of a host are no JSON", where=where, problems=[str(error)]) from error
+    if not isinstance(given, dict):
+        raise ConfigError("the settings of a host are no JSON object", where=where)
+    known = loaded.config.hosts.get(name)
+    table = (known.model_dump(mode="json", exclude_unset=True) if known else {}) | given
+    host = parse({"hosts": {name: table}}, where=where).hosts[name]
+    folder = (loaded.file.parent if loaded.file else Path()).resolve()
+    hosts = loaded.config.hosts | {name: _with_files(host, folder)}
+    return loaded.config.model_copy(update={"hosts": hosts})
 
 
 def _problem(finding: dict[str, Any]) -> str:

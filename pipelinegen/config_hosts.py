@@ -78,7 +78,11 @@ class Probe(Value):
 class HostConfig(Value):
     """How one host is deployed; the key is the name of its `nixosConfigurations` entry."""
 
-    address: str = Field(pattern=r"^[A-Za-z0-9\[][A-Za-z0-9.:\[\]%_-]*$", description="host name or address for SSH")
+    address: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9\[][A-Za-z0-9.:\[\]%_-]*$",
+        description="host name or address for SSH; needed unless hosts_from gives it",
+    )
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*\$?$", description="SSH user")
     port: int = Field(default=22, gt=0, lt=65536, description="SSH port")
     policy: Policy = Field(default=Policy.AUTO, description="auto, manual (behind an approval job) or never")
@@ -173,3 +177,13 @@ class Fleet(Value):
     approve: Literal["none", "after-canary", "each"] = Field(
         default="none", description="whether a person starts the waves behind the canaries: once, or each"
     )
+
+    @model_validator(mode="after")
+    def _nobody_is_counted_before_the_start(self) -> Fleet:
+        if self.approve != "none" and (self.max_failures or self.rollback_succeeded):
+            key = "max_failures" if self.max_failures else "rollback_succeeded"
+            raise ValueError(
+                f"approve and {key} exclude each other: what counts failed hosts runs when a wave is over, and for "
+                "GitLab a wave that waits for a person is over"
+            )
+        return self

@@ -170,6 +170,31 @@ class DeployOutcome(enum.IntEnum):
     STATE_UNKNOWN = 40
     REBOOT_REQUIRED = 50
 
+    @property
+    def word(self) -> str:
+        """As reports call it: `rolled-back`."""
+        return self.name.lower().replace("_", "-")
+
+    @property
+    def meaning(self) -> str:
+        """What the host ends as, in one sentence for people."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    DeployOutcome.FAILED: "something failed that is not to undo a deployment (`rollback_on`), or could not: "
+    "the report says what the host runs",
+    DeployOutcome.WARNINGS: "deployed, but units failed that may; only with `fail_on_warnings`",
+    DeployOutcome.ROLLED_BACK: "the new system was bad; the previous one runs again and is healthy",
+    DeployOutcome.ROLLED_BACK_UNHEALTHY: "the new system was bad; the previous one runs again and is not healthy",
+    DeployOutcome.ROLLBACK_FAILED: "the new system was bad, and the previous one could not be brought back",
+    DeployOutcome.BOOT_FAILED: "the new system runs, but the next boot takes the one before",
+    DeployOutcome.REFUSED: "refused before anything was switched; the host runs what it ran",
+    DeployOutcome.LOCKED: "another deployment or switch is going on there; this one changed nothing",
+    DeployOutcome.STATE_UNKNOWN: "the host does not answer; what it runs is not known",
+    DeployOutcome.REBOOT_REQUIRED: "the new system waits for a reboot; the host still runs the previous one",
+}
+
 
 class DeployError(PipelinegenError):
     """A deployment that did not end in plain success."""

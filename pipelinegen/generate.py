@@ -22,13 +22,15 @@ from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import FILE_NAME, Config
 from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, plain
+from pipelinegen.deployed import Deployed, systems_deployed
 from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
+from pipelinegen.gitlab_deployments import last_deployed
 from pipelinegen.history import HISTORY_FILE
 from pipelinegen.history_files import read_history
+from pipelinegen.inventory.flake_hosts import with_flake_hosts
 from pipelinegen.inventory.graph import read_derivations
-from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory, Kind
+from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
-from pipelinegen.job_names import environment_name
 from pipelinegen.pipeline.children import PipelineFiles, make_files
 from pipelinegen.pipeline.compile import HANDOFF, Surroundings
 from pipelinegen.pipeline.limits import parse_version
@@ -79,14 +81,27 @@ def generate(request: Request, console: Console) -> Generated:
     Raises:
         PipelinegenError: any of the tree; `VerificationError` when the pipeline would not be sound.
     """
-    planned, surroundings = plan_push(request, console)
-    pipelines = make_files(planned, request.loaded.config, surroundings)
+    push = plan_push(request, console)
+    pipelines = make_files(push.planned, push.config, push.surroundings)
     for warning in pipelines.warnings:
         console.warn(warning)
-    return Generated(planned, pipelines)
+    return Generated(push.planned, pipelines)
 
 
-def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings]:
+@dataclass(frozen=True)
+class PlannedPush:
+    """The plan of a push, and what its jobs are told.
+
+    Attributes:
+        config: as the user wrote it, with the hosts that the flake names.
+    """
+
+    planned: Planned
+    surroundings: Surroundings
+    config: Config
+
+
+def plan_push(request: Request, console: Console) -> PlannedPush:
     """Everything up to the plan, and what the jobs will be told besides it."""
     nix_version = nix.version()
     config = request.loaded.config
@@ -109,7 +124,9 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         base_inventory = _base_inventory(request, source, repository, base, console)
         status, removed = compare.compare(inventory, base_inventory)
     else:
-        inventory, status, removed = Inventory(source=source), {}, ()
+        inventory, base_inventory, status, removed = Inventory(source=source), None, {}, ()
+    request, told_of_hosts = _with_flake_hosts(request, source, inventory, skipped, console)
+    config = config.model_copy(update={"hosts": request.loaded.config.hosts})
     changes = ChangeSet(base=base, head=head, files=files, status=status, removed=removed, evaluation_skipped=skipped)
     kind = pipeline_class(env)
     _say_surroundings(env, config, kind, api, console)
@@ -121,14 +138,19 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         availability=reader.ask_all(path for output in inventory.outputs for path in output.wanted_paths),
         ref=_ref(env, kind),
         flake=_shown(source, repository),
+        host_settings=told_of_hosts,
     )
-    situation = replace(situation, deployed=_deployed(situation, request, source, repository, api, console))
+    at_hand = {base.rev: base_inventory} if base.rev and base_inventory else {}
+    if head.rev and not head.dirty:
+        at_hand[head.rev] = inventory
+    told = _deployed(situation, request, source, repository, api, console, at_hand)
+    situation = replace(situation, deployed=told.systems, not_told=told.unknown)
     top = repository.top if repository else request.directory
     history, trouble = read_history(request.history or top / HISTORY_FILE)
     if trouble:
         console.warn(trouble)
     planned = make_plan(situation, load=_load, ask=reader.ask, history=history)
-    return planned, Surroundings(
+    surroundings = Surroundings(
         config_path=_config_path(request.loaded, top),
         flake_directory=source.subdirectory,
         handoff=_handoff(request.output, top),
@@ -136,6 +158,21 @@ def plan_push(request: Request, console: Console) -> tuple[Planned, Surroundings
         merge_request=env.merge_request is not None,
         image=env.image,
     )
+    return PlannedPush(planned, surroundings, request.loaded.config)
+
+
+def _with_flake_hosts(
+    request: Request, source: FlakeSource, inventory: Inventory, skipped: str | None, console: Console
+) -> tuple[Request, dict[str, str]]:
+    """The request with the hosts that the flake names, and what their jobs must be told of them."""
+    loaded = request.loaded
+    if skipped is not None or not loaded.config.hosts_from:
+        return request, {}
+    console.say(f"reading hosts of {', '.join(loaded.config.hosts_from)}")
+    merged = with_flake_hosts(source, inventory, loaded.config)
+    for note in merged.notes:
+        console.warn(note)
+    return replace(request, loaded=replace(loaded, config=merged.config)), merged.settings
 
 
 def _say_surroundings(
@@ -267,23 +304,27 @@ def _deployed(
     repository: Repository | None,
     api: gitlab_api.GitLabApi | None,
     console: Console,
-) -> dict[str, str]:
-    """Host → the system that its last successful deployment gave it, where GitLab tells the commit."""
+    at_hand: dict[str, Inventory],
+) -> Deployed:
+    """What hosts were last given, where GitLab may be asked and something is deployed at all."""
     if api is None or repository is None or situation.closed_reason() is not None:
-        return {}
-    systems: dict[str, str] = {}
+        return Deployed()
     fetcher = Fetcher(repository, enabled=request.env.in_ci)
-    for host, settings in sorted(request.loaded.config.hosts.items()):
-        commit = api.last_deployed(settings.environment or environment_name(host))
-        if commit is None or not fetcher.obtain(commit):
-            continue
-        inventory = _inventory_at(commit, request, source, repository, console)
-        for output in inventory.outputs if inventory else ():
-            if output.kind is Kind.NIXOS and output.path[-1] == host and len(output.wanted_paths) == 1:
-                systems[host] = output.wanted_paths[0]
-    for trouble in dict.fromkeys(api.troubles):
+    told = systems_deployed(
+        situation.config,
+        situation.inventory,
+        last_deployed=lambda environment: last_deployed(api, environment),
+        inventory_at=lambda commit: (
+            _inventory_at(commit, request, source, repository, console) if fetcher.obtain(commit) else None
+        ),
+        at_hand=at_hand,
+        status=situation.changes.status,
+    )
+    for trouble in dict.fromkeys([*api.troubles, *fetcher.troubles]):
         console.warn(trouble)
-    return systems
+    for host, why in told.unknown.items():
+        console.say(f"what {host} was last given is not known: {why}")
+    return told
 
 
 def _ref(env: CiEnv, kind: PipelineClass) -> Ref:

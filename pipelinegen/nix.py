@@ -225,23 +225,58 @@ def evaluate(
     Returns:
         The exit code; negative when a signal ended the evaluator.
     """
-    command = [
-        *("nix-instantiate", *FEATURES, "--eval", "--read-write-mode", "--show-trace"),
-        *("--log-format", "internal-json"),
-        *("--option", "pure-eval", str(pure).lower()),
-        *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower(), "-"),
-    ]
-    # The collector that Nix links (Boehm's) reads its limit, in bytes, from the environment.
-    environment = _environment({"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)})
     return process.run(
-        command,
-        env=environment,
+        _evaluation(pure=pure, allow_import_from_derivation=allow_import_from_derivation),
+        env=_with_heap(max_memory_mb),
         stdin=expression.encode(),
         allowed="any",
         on_line=on_line,
         on_idle=on_idle,
         grace=EVALUATOR_GRACE_SECONDS,
     ).returncode
+
+
+def evaluate_json(
+    expression: str,
+    *,
+    pure: bool,
+    allow_import_from_derivation: bool,
+    max_memory_mb: int,
+    timeout: float,
+    on_line: Callable[[str], None],
+) -> str:
+    """The value of an expression as JSON; see `evaluate`.
+
+    Args:
+        timeout: seconds that it may take.
+
+    Raises:
+        CommandError: it has no value.
+        TransientError: its time was up.
+    """
+    return process.run(
+        _evaluation("--strict", "--json", pure=pure, allow_import_from_derivation=allow_import_from_derivation),
+        env=_with_heap(max_memory_mb),
+        stdin=expression.encode(),
+        timeout=timeout,
+        on_line=on_line,
+        grace=EVALUATOR_GRACE_SECONDS,
+    ).text
+
+
+def _evaluation(*options: str, pure: bool, allow_import_from_derivation: bool) -> list[str]:
+    """The command that evaluates what it reads from its standard input."""
+    return [
+        *("nix-instantiate", *FEATURES, "--eval", *options, "--read-write-mode", "--show-trace"),
+        *("--log-format", "internal-json"),
+        *("--option", "pure-eval", str(pure).lower()),
+        *("--option", "allow-import-from-derivation", str(allow_import_from_derivation).lower(), "-"),
+    ]
+
+
+def _with_heap(max_memory_mb: int) -> dict[str, str]:
+    # The collector that Nix links (Boehm's) reads its limit, in bytes, from the environment.
+    return _environment({"GC_MAXIMUM_HEAP_SIZE": str(max_memory_mb << 20)})
 
 
 def eval_jobs(

@@ -16,6 +16,7 @@ import click
 from pipelinegen import errors
 from pipelinegen.cli import group
 from pipelinegen.config import Config
+from pipelinegen.deploy.report import DeployReport
 from pipelinegen.files import write_atomic
 from pipelinegen.plan.model import Plan
 from pipelinegen.testing import Recording
@@ -30,6 +31,7 @@ def pages() -> dict[str, str]:
         "configuration.md": GENERATED + _configuration(),
         "errors.md": GENERATED + _errors(),
         "configuration.schema.json": _schema(Config),
+        "deploy-report.schema.json": _schema(DeployReport),
         "plan.schema.json": _schema(Plan),
         "recording.schema.json": _schema(Recording),
     }
@@ -146,8 +148,9 @@ def _errors() -> str:
         code = special.get(one.__name__, str(one.exit_code))
         lines.append(f"| {code} | `{one.__name__}` | {_cell((one.__doc__ or '').split(chr(10))[0])} |")
     lines.append("| 70 | | a bug in pipelinegen; the report to send is named |")
-    lines += ["", "## Codes of `run deploy`", "", "| code | outcome |", "|---|---|"]
-    lines += [f"| {outcome.value} | {outcome.name.lower().replace('_', ' ')} |" for outcome in errors.DeployOutcome]
+    lines += ["", "## Codes of `run deploy`", "", "| code | result in reports | meaning |", "|---|---|---|"]
+    lines.append("| 0 | `deployed`, `unchanged`, `dry-run` | the host runs what it is to run, or nothing was asked |")
+    lines += [f"| {one.value} | `{one.word}` | {_cell(one.meaning)} |" for one in errors.DeployOutcome]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Finding files that hold secrets, and reading tokens. What is read goes into `SecretStr`, and into no message."""
+"""Finding files that hold secrets; reading tokens and keys. What is read is a `SecretStr`, and in no message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError
 
 TOKEN_BYTES = 64 * 1024
-"""Far above any token (servers and proxies take headers of 8 to 16 KiB), far below a file named by mistake."""
+"""Far above any token or key (servers and proxies take headers of 8 to 16 KiB), far below a file named by mistake."""
 
 _PROTECTED = "protected variables exist only on protected refs"
 
@@ -68,23 +68,74 @@ def read_secret(file: str | None, variable: str | None, *, purpose: str) -> Secr
         return _checked(_read(resolve(file, purpose=purpose), file, purpose), _place(file), purpose)
     if variable is None:
         return None
-    where = f"variable {variable}"
-    text = os.environ.get(variable, "")
+    return _checked(_variable(variable, purpose), f"variable {variable}", purpose)
+
+
+def _variable(name: str, purpose: str) -> str:
+    """What a variable holds.
+
+    Raises:
+        CredentialsError: it is not set, or holds the name of a file.
+    """
+    text = os.environ.get(name, "")
     if not text:
         raise CredentialsError(
             f"the {purpose} is missing",
-            where=where,
+            where=f"variable {name}",
             why="it is not set in this job",
             hint=f"add it to the project's CI/CD variables, masked; {_PROTECTED}",
         )
     if text.startswith("/") and _is_file(text.strip()):
         raise CredentialsError(
             f"the {purpose} is missing",
-            where=where,
-            why="it holds the name of a file, not a token",
-            hint=f'the variable has type File: name it by a setting that ends in _file, as "${variable}"',
+            where=f"variable {name}",
+            why="it holds the name of a file, not what is in it",
+            hint=f'the variable has type File: name it by a setting that ends in _file, as "${name}"',
         )
-    return _checked(text, where, purpose)
+    return text
+
+
+def read_key(file: str | None, variable: str | None, *, purpose: str) -> SecretStr | None:
+    """A key of several lines, from the variable that holds it, else from a file (`/path`, or `$NAME`).
+
+    Line ends become those that OpenSSH reads: web forms send CRLF, and drop the last one.
+
+    Returns:
+        Null where neither is configured.
+
+    Raises:
+        CredentialsError: it is missing, cannot be read, is empty, or too large to be one. Its content is not shown.
+    """
+    if variable is not None:
+        return _mended(_variable(variable, purpose), f"variable {variable}", purpose)
+    if file is None:
+        return None
+    return _mended(_read(resolve(file, purpose=purpose), file, purpose), _place(file), purpose)
+
+
+def read_known_hosts(setting: str | None) -> str | None:
+    """The lines of a known_hosts file (`/path`), or of `$NAME`: a file variable, or one that holds the lines.
+
+    Raises:
+        CredentialsError: they are missing, cannot be read, or empty.
+    """
+    if setting is None:
+        return None
+    purpose = "known_hosts file"
+    text = os.environ.get(setting[1:], "") if setting.startswith("$") else ""
+    # No line of known_hosts begins as a file name does, and all have spaces.
+    if not text.startswith(("/", ".")) and " " in text:
+        return _mended(text, _place(setting), purpose).get_secret_value()
+    return _mended(
+        _read(resolve(setting, purpose=purpose), setting, purpose), _place(setting), purpose
+    ).get_secret_value()
+
+
+def _mended(text: str, where: str, purpose: str) -> SecretStr:
+    lines = text.replace("\r\n", "\n").strip("\n\r\t ")
+    if not lines:
+        raise CredentialsError(f"the {purpose} is empty", where=where, why="there is nothing in it but white space")
+    return SecretStr(lines + "\n")
 
 
 def cache_token(name: str, cache: CacheConfig, *, push: bool) -> SecretStr | None:
@@ -110,7 +161,7 @@ def _read(file: Path, setting: str, purpose: str) -> str:
         raise CredentialsError(
             f"the {purpose} is not in this file",
             where=_place(setting),
-            why=f"it is larger than {TOKEN_BYTES // 1024} KiB, so this is no token",
+            why=f"it is larger than {TOKEN_BYTES // 1024} KiB, so it is something else",
         )
     return data.decode("utf-8", "replace")
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Say why an output, job or host is in or out.",
     "check": "Say whether a child pipeline file is sound.",
     "run": "Do one stage of the pipeline here.",
+    "generations": "Show the systems that a host can be taken back to.",
     "cache": "Set up and look at the binary caches of the configuration.",
     "config": "Show the settings and where each came from.",
 }

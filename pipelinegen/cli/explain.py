@@ -35,7 +35,7 @@ def command(
     session = open_session(ctx)
     with interruptible():
         request = make_request(session, flake, base, offline=offline, history=history)
-        planned, _ = plan_push(request, session.console)
+        planned = plan_push(request, session.console).planned
     explanation = explain(planned.plan, target)
     if as_json:
         click.echo(json.dumps(explanation.model_dump(mode="json"), indent=2, ensure_ascii=False))

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelinegen.cli import deploy, wave
+from pipelinegen.cli.options import (
+    CLASSES,
+    class_option,
+    handoff_option,
+    report_options,
+    reports,
+    times_option,
+    trusted_class,
+)
 from pipelinegen.cli.session import Session, open_session
 from pipelinegen.history import HISTORY_FILE, TIMES_FOLDER
 
 if TYPE_CHECKING:
-    from pipelinegen.cache.trust import PipelineClass
     from pipelinegen.config import Config
     from pipelinegen.plan.model import Work
     from pipelinegen.run.handoff import Evaluate
     from pipelinegen.run.result import Reports
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-CLASSES = ("protected", "unprotected", "fork")
-"""`cache.trust.PipelineClass`, which would take long to import."""
 
 
 @click.group(help="Do one stage of the pipeline here.")
@@ -29,59 +31,8 @@ def command() -> None:
     """Nothing of its own."""
 
 
-def class_option(function: F) -> F:
-    """Add --class."""
-    return click.option(
-        "--class",
-        "kind",
-        type=click.Choice(CLASSES),
-        help="Whom the pipeline trusts: `protected` believes only caches that protected pipelines write; `fork` "
-        "writes to none.  [default: what GitLab says; elsewhere `protected` to deploy, else `unprotected`]",
-    )(function)
-
-
-def handoff_option(function: F) -> F:
-    """Add --handoff."""
-    return click.option(
-        "--handoff",
-        metavar="DIR",
-        help="Folder that `generate` wrote; PIPELINEGEN_HANDOFF wins over it.  [default: .pipelinegen]",
-    )(function)
-
-
-def report_options(function: F) -> F:
-    """Add --junit and --report."""
-    function = click.option("--junit", type=click.Path(dir_okay=False), help="Write a JUnit report.")(function)
-    return click.option("--report", type=click.Path(dir_okay=False), help="Write a JSON report.")(function)
-
-
-def times_option(function: F) -> F:
-    """Add --times-dir."""
-    return click.option(
-        "--times-dir",
-        type=click.Path(file_okay=False),
-        help="Write how long each derivation took that was built to a file of this job in that folder.",
-    )(function)
-
-
-def _reports(session: Session, junit: str | None, report: str | None, metrics: str | None = None) -> Reports:
-    from pipelinegen.run.result import Reports
-
-    def place(file: str | None) -> Path | None:
-        return session.directory / file if file else None
-
-    return Reports(junit=place(junit), json_file=place(report), metrics=place(metrics))
-
-
-def _class(session: Session, named: str | None, by_hand: str = "unprotected") -> PipelineClass:
-    """The class that was named, else what GitLab's variables say; outside of CI `by_hand`."""
-    from pipelinegen.cache.trust import PipelineClass, pipeline_class
-
-    if named is not None:
-        return PipelineClass(named)
-    kind = pipeline_class(session.env) if session.env.in_ci else PipelineClass(by_hand)
-    session.console.say(f"trusting caches as pipelines of class {kind} do (--class)")
-    return kind
+command.add_command(deploy.command)
+command.add_command(wave.command)
 
 
 def _evaluate(session: Session, config: Config) -> Evaluate:
@@ -123,7 +74,7 @@ def _run_unit(
 
     session = open_session(ctx)
     folder = session.handoff(handoff)
-    kind = _class(session, named)
+    kind = trusted_class(session, named)
     config = session.load_config().config
     with interruptible():
         work = read_work(folder)
@@ -164,7 +115,7 @@ def build(
     times_dir: str | None,
 ) -> None:
     """Build one unit."""
-    _run_unit(ctx, name, "build", kind, handoff, _reports(open_session(ctx), junit, report), times_dir)
+    _run_unit(ctx, name, "build", kind, handoff, reports(open_session(ctx), junit, report), times_dir)
 
 
 @command.command("test", help="Run the check NAME, an integration command, or `nix flake check --no-build`.")
@@ -198,12 +149,12 @@ def test(
     if sum(value is not None for value in (name, test_command, flake_check)) != 1:
         raise UsageError("name one thing to test", hint="a check, --command NAME, or --flake-check FLAKE")
     session = open_session(ctx)
-    files = _reports(session, junit, report)
+    files = reports(session, junit, report)
     if name is not None:
         _run_unit(ctx, name, "test", kind, handoff, files, times_dir)
         return
     config = session.load_config().config
-    trusts = _class(session, kind)
+    trusts = trusted_class(session, kind)
     found = None if test_command is None else find_test(config, test_command)
     where, say = session.directory, session.console.say
     with interruptible(), access(config, trusts, near=where, say=say, strict=False) as way:
@@ -273,7 +224,7 @@ def push(
     caches = tuple(dict.fromkeys(caches))
     for cache in caches:
         find_cache(cache, config)
-    trusts = _class(session, kind, by_hand=push_targets.class_for(caches, config))
+    trusts = trusted_class(session, kind, by_hand=push_targets.class_for(caches, config))
     failures: list[StepFailedError | CredentialsError | TransientError] = []
     with interruptible(), contextlib.ExitStack() as stack:
         if targets:
@@ -299,7 +250,7 @@ def push(
                     config=config,
                     kind=trusts,
                     console=session.console,
-                    reports=_reports(session, *names),
+                    reports=reports(session, *names),
                     outputs=session.outputs,
                     touch=touch,
                 ).raise_if_failed()
@@ -311,36 +262,6 @@ def push(
         session.console.warn(f"{other.message}{f': {other.why}' if other.why else ''}")
     if failures:
         raise failures[0]
-
-
-@command.command("deploy", help="Bring HOST to a system, or leave it as it was.")
-@click.argument("host")
-@click.option("--system", required=True, metavar="PATH", help="Store path of the system (its toplevel).")
-@click.option("--dry-run", is_flag=True, help="Stop after the checks that change nothing.")
-@class_option
-@click.option("--report", type=click.Path(dir_okay=False), help="Write a JSON report.")
-@click.pass_context
-def deploy(
-    ctx: click.Context, /, host: str, system: str, *, dry_run: bool, kind: str | None, report: str | None
-) -> None:
-    """Deploy one host."""
-    from pipelinegen.deploy.deployment import run_deploy
-    from pipelinegen.process import interruptible
-
-    session = open_session(ctx)
-    with interruptible():
-        done = run_deploy(
-            host,
-            system,
-            config=session.load_config().config,
-            # What leaves this machine is taken only from where no merge request can have put it.
-            kind=_class(session, kind, by_hand="protected"),
-            console=session.console,
-            report=session.directory / report if report else None,
-            dry_run=dry_run,
-            outputs=session.outputs,
-        )
-    done.raise_if_failed()
 
 
 @command.command("record", help="Add the build times of a pipeline's jobs to those that later ones plan with.")
@@ -387,4 +308,4 @@ def evaluation_failure(
     session = open_session(ctx)
     work: Work = read_work(session.handoff(handoff))
     failures = [find_failure(work, attr) for attr in attrs]
-    run_failures(failures, console=session.console, reports=_reports(session, junit, report)).raise_if_failed()
+    run_failures(failures, console=session.console, reports=reports(session, junit, report)).raise_if_failed()

@@ -1,59 +1,92 @@
 """`run deploy`: make a built system the running one on a host, or leave the host as it was.
 
-Look (pre-flight), bring the closure there, switch, judge, restore the previous system where the judgement is
-bad, report. Nothing on the host is changed before every pre-flight check has passed.
+Look (pre-flight), bring the closure there, activate under supervision, judge, undo where the judgement is bad,
+report. Nothing on the host is changed before every pre-flight check has passed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipelinegen import files
+from pipelinegen import durations
+from pipelinegen.cache import trust
 from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.config import Config
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.deploy import preflight, state, transfer
-from pipelinegen.deploy.activate import Activation, Applied, SimpleActivation
-from pipelinegen.deploy.preflight import Findings
-from pipelinegen.deploy.report import DeployReport, Phase
+from pipelinegen.deploy.activation import Applied
+from pipelinegen.deploy.change import Change
+from pipelinegen.deploy.findings import Findings
+from pipelinegen.deploy.generations import Wanted, chosen, read_generations
+from pipelinegen.deploy.hosts import configured
+from pipelinegen.deploy.preflight import Survey
+from pipelinegen.deploy.report import (
+    DEPLOYED,
+    DRY_RUN,
+    INTERRUPTED,
+    UNCHANGED,
+    Action,
+    DeployReport,
+    Phase,
+)
+from pipelinegen.deploy.report_files import NO_FILES, ReportFiles
+from pipelinegen.deploy.say import remarks, verdict
 from pipelinegen.deploy.ssh import Target, UnreachableError, connection
 from pipelinegen.deploy.state import HostState
-from pipelinegen.deploy.switch import TIMEOUT
-from pipelinegen.errors import CommandError, DeployError, DeployOutcome, UsageError
+from pipelinegen.errors import (
+    CommandError,
+    DeployError,
+    DeployOutcome,
+    InterruptedRunError,
+    PipelinegenError,
+    ToolError,
+)
 from pipelinegen.run.exchange import HERE, Exchange, exchange
 from pipelinegen.run.handoff import rooted
-from pipelinegen.run.heartbeat import duration
 from pipelinegen.run.push import check_store_paths
+
+NEVER_ASKED: Callable[[str], bool | None] = lambda _: None  # noqa: E731  # the default of a parameter
 
 
 def run_deploy(
     name: str,
-    system: str,
+    system: str | None,
     *,
     config: Config,
     kind: PipelineClass,
     console: Console,
+    action: Action | None = None,
+    rollback: Wanted | None = None,
     dry_run: bool = False,
-    report: Path | None = None,
-    timeout: float = TIMEOUT,
-    activation: Callable[[Target, Console], Activation] | None = None,
+    allow_older: bool = False,
+    revision: str | None = None,
+    newer: Callable[[str], bool | None] = NEVER_ASKED,
+    timeout: float | None = None,
+    reports: ReportFiles = NO_FILES,
     outputs: Path = HERE,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> DeployReport:
-    """Deploy `system` to a configured host.
+    """Deploy `system`, or a generation that the host has, to a configured host.
 
     Args:
         name: of the host in the configuration.
         system: store path of its system; what the local store lacks is fetched from what other jobs left and
-            from the trusted caches.
+            from the trusted caches. Null with `rollback`.
         config, kind: hosts, caches and which of them are trusted.
         console: where people read along.
+        action: what to do with the system; by default what the host's settings say.
+        rollback: the generation to go back to.
         dry_run: stop before anything is changed.
-        report: where the report goes as JSON, also when it ends badly.
-        timeout: seconds the switch may take.
-        activation: how the switch is made; `SimpleActivation` without.
+        allow_older: also where the host runs a system of a later commit.
+        revision: the commit that the system was made of.
+        newer: whether a commit is a descendant of `revision`; null where that is not known.
+        timeout: seconds for all of it; by default what the host's settings say.
+        reports: files that say what was done, also when it ends badly.
         outputs: where other jobs leave artifacts, if they do.
 
     Returns:
@@ -62,23 +95,36 @@ def run_deploy(
     Raises:
         UsageError: no such host, or no store path.
         ConfigError, CredentialsError: the host's settings or keys are wrong or missing.
-        InterruptedRunError: a signal arrived; a switch that was begun goes on by itself.
+        InterruptedRunError: a signal arrived; what was begun on the host ends by itself there.
     """
-    if name not in config.hosts:
-        known = ", ".join(sorted(config.hosts)) or "none"
-        raise UsageError(f"there is no host {name!r} in the configuration", why=f"configured: {known}")
-    host = config.hosts[name]
-    check_store_paths([system])
-    with (
-        connection(host, where=f"hosts.{name}") as target,
-        exchange(config, kind, outputs=outputs, console=console) as others,
-        rooted(()) as roots,
-    ):
-        deployment = _Deployment(name, host, system, others, console, target, roots)
-        make = activation or (lambda to, where: SimpleActivation(to, where, timeout=timeout))
-        done = deployment.run(make(target, console), dry_run=dry_run)
-    if report is not None:
-        files.write_atomic(report, done.model_dump_json(indent=2) + "\n")
+    host = configured(name, config)
+    if allow_older:
+        host = host.model_copy(update={"on_newer": "warn"})
+    if system is not None:
+        check_store_paths([system])
+    deployment = _Deployment(
+        name,
+        host,
+        config,
+        console,
+        system=system,
+        action=action or host.action,
+        revision=revision,
+        newer=newer,
+        deadline=console.clock() + (timeout or durations.seconds(host.timeout) or 0),
+        sleep=sleep,
+    )
+    try:
+        with (
+            connection(host, where=f"hosts.{name}") as target,
+            exchange(config, kind, outputs=outputs, console=console) as others,
+            rooted(()) as roots,
+        ):
+            done = deployment.run(target, others, roots, rollback=rollback, dry_run=dry_run)
+    except (PipelinegenError, InterruptedRunError) as error:
+        _write(deployment.broken_off(error), reports, console)
+        raise
+    _write(done, reports, console)
     _tell(done, console)
     return done
 
@@ -90,37 +136,48 @@ class _Deployment:
         self,
         name: str,
         host: HostConfig,
-        system: str,
-        others: Exchange,
+        config: Config,
         console: Console,
-        target: Target,
-        roots: Path,
+        *,
+        system: str | None,
+        action: Action,
+        revision: str | None,
+        newer: Callable[[str], bool | None],
+        deadline: float,
+        sleep: Callable[[float], None],
     ) -> None:
         self.name = name
         self.host = host
-        self.system = system
-        self.others = others
+        self.config = config
         self.console = console
-        self.target = target
-        self.roots = roots
+        self.system = system or ""
+        self.action = action
+        self.revision = revision
+        self.newer = newer
+        self.deadline = deadline
+        self.sleep = sleep
         self.findings = Findings()
         self.phases: list[Phase] = []
+        self.survey: Survey | None = None
         self.before: HostState | None = None
-        self.missing_bytes: int | None = None
 
-    def run(self, activation: Activation, *, dry_run: bool) -> DeployReport:
+    def run(
+        self, target: Target, others: Exchange, roots: Path, *, rollback: Wanted | None, dry_run: bool
+    ) -> DeployReport:
+        """Do it; everything but a signal and wrong settings becomes a report."""
+        self.target, self.others, self.roots = target, others, roots
         try:
             with self._phase("preflight", "Looking at the host"):
-                unchanged = self._preflight()
-            if unchanged:
-                return self._report("unchanged", after=self.before)
+                unchanged = self._preflight(rollback, dry_run=dry_run)
             if dry_run:
-                return self._report("dry-run", after=self.before)
+                return self._report(UNCHANGED if unchanged else DRY_RUN, after=self.before)
+            if unchanged and self.action != "reboot":
+                return self._report(UNCHANGED, after=self.before)
             assert self.before is not None  # noqa: S101  # the pre-flight refuses otherwise
-            return self._change(activation, self.before)
+            return self._change(self.before)
         except DeployError as error:
             return self._report(
-                error.outcome.name.lower().replace("_", "-"),
+                _result(error.outcome),
                 after=self.before,
                 message=error.message,
                 why=error.why,
@@ -128,7 +185,18 @@ class _Deployment:
                 exit_code=error.exit_code,
             )
 
-    def _preflight(self) -> bool:
+    def broken_off(self, error: PipelinegenError) -> DeployReport:
+        """The report of a deployment that a signal or a wrong setting ended."""
+        interrupted = isinstance(error, InterruptedRunError)
+        return self._report(
+            INTERRUPTED if interrupted else "failed",
+            message=error.message,
+            why=error.why,
+            hint=error.hint,
+            exit_code=error.exit_code,
+        )
+
+    def _preflight(self, wanted: Wanted | None, *, dry_run: bool) -> bool:
         """Whether there is nothing to do.
 
         Raises:
@@ -136,51 +204,106 @@ class _Deployment:
         """
         findings = self.findings
         try:
-            self.before = preflight.look(self.target, findings)
-            if self.before is not None and self.before.runs(self.system):
-                return True
-            there = not self.others.fetch([self.system], self.roots)
-            if not there:
-                findings.refusals.append(f"{self.system} is in no trusted cache, nor in the local store")
-                findings.refusals += self.others.doubts
-                findings.hints.append(
-                    "`pipelinegen cache token` prints how to make the next token"
-                    if self.others.doubts
-                    else "run the job that builds it again"
-                )
-            else:
-                preflight.check_system(self.system, self.before, findings)
-            if self.before is not None and there:
-                self.missing_bytes = preflight.check_room(self.target, self.host, self.system, findings)
-                if self.host.substitute and self.missing_bytes:
-                    preflight.check_caches(self.target, findings)
+            if wanted is not None:
+                self.system = self._generation(wanted)
+            self.survey = preflight.survey(
+                self.target,
+                self.name,
+                self.host,
+                self.system,
+                findings,
+                revision=self.revision,
+                newer=self.newer,
+                fetch=None if wanted is not None else self._fetch,
+                action=self.action,
+                caches=trust.trusted_caches(self.config, self.others.kind),
+                others=sorted(self.config.hosts.keys() - {self.name}),
+                dry_run=dry_run,
+            )
         except (UnreachableError, CommandError) as error:
             findings.refusals.append(": ".join(part for part in (error.message, error.why) if part))
+        if self.survey is not None:
+            self.before = self.survey.state
+        for note in findings.notes:
+            self.console.say(note)
         for warning in findings.warnings:
             self.console.warn(warning)
         if findings.refusals:
-            only_locked = findings.locked and len(findings.refusals) == 1
             raise DeployError(
                 "the host is not fit for a deployment; nothing was changed",
-                outcome=DeployOutcome.LOCKED if only_locked else DeployOutcome.REFUSED,
+                outcome=DeployOutcome.LOCKED if findings.only_locked else DeployOutcome.REFUSED,
                 why="\n".join(findings.refusals),
                 hint="\n".join(dict.fromkeys(findings.hints)) or None,
             )
+        if self.survey is None or self.survey.state.runs(self.system):
+            return True
+        for line in preflight.describe(self.survey, self.target.address):
+            self.console.say(line)
+        self.action = self.survey.instead or self.action
         return False
 
-    def _change(self, activation: Activation, before: HostState) -> DeployReport:
+    def _generation(self, wanted: Wanted) -> str:
+        """The system of a generation that the host has."""
+        number = None if wanted == "previous" else wanted
+        return chosen(read_generations(self.target), state.read_state(self.target), number).path
+
+    def _fetch(self) -> list[str]:
+        """Bring the system into the local store; why that is not possible."""
+        if not self.others.fetch([self.system], self.roots):
+            return []
+        self.findings.hints.append(
+            "`pipelinegen cache token` prints how to make the next token"
+            if self.others.doubts
+            else "run the job that builds it again"
+        )
+        return [f"{self.system} is in no trusted cache, nor in the local store", *self.others.doubts]
+
+    def _change(self, before: HostState) -> DeployReport:
+        session = transfer.Roots(self.target)
         try:
-            transfer.keep(self.target, self.system, before.running)
+            session.keep(self.system, before.running)
         except (UnreachableError, CommandError) as error:
             raise transfer.refused("the host's garbage collector cannot be held off", error) from error
         try:
             with self._phase("copy", "Bringing the system to the host"):
                 transfer.transfer(self.target, self.host, self.system, self.console)
-            with self._phase("switch", "Switching"):
-                applied = activation.apply(self.system, self._still(before))
+            if self.action == "dry-activate":
+                return self._dry_activate(before)
+            change = Change(
+                self.name,
+                self.host,
+                self.target,
+                self.console,
+                action=self.action,
+                revision=self.revision,
+                deadline=self.deadline,
+                phase=self._phase,
+                sleep=self.sleep,
+            )
+            applied = change.make(self.system, self._still(before))
+            return self._applied(self._with_reboot_needed(applied))
         finally:
-            transfer.release(self.target, self.console)
-        return self._applied(applied)
+            session.release(self.console)
+
+    def _with_reboot_needed(self, applied: Applied) -> Applied:
+        """The policy on kernels and the like that only a boot brings."""
+        needed = self.survey.reboot_needed if self.survey else ()
+        if applied.outcome is not None or not needed or self.action != "switch":
+            return applied
+        if self.host.on_reboot_needed != "fail":
+            return applied
+        return dataclasses.replace(
+            applied,
+            outcome=DeployOutcome.REBOOT_REQUIRED,
+            message="the new system runs, but parts of it need a reboot",
+            why=f"other than what the host was booted with: {', '.join(needed)}",
+            hint="reboot it, or deploy with --action reboot",
+        )
+
+    def _dry_activate(self, before: HostState) -> DeployReport:
+        with self._phase("activate", "What a switch would do"):
+            units = preflight.dry_activate(self.target, self.system, self.console)
+        return self._report(DRY_RUN, after=before, units=units)
 
     def _still(self, before: HostState) -> HostState:
         """What the host runs right before the switch: copying may take long, and the way back leads there."""
@@ -196,7 +319,7 @@ class _Deployment:
     def _applied(self, applied: Applied) -> DeployReport:
         outcome = applied.outcome
         return self._report(
-            "deployed" if outcome is None else outcome.name.lower().replace("_", "-"),
+            DEPLOYED if outcome is None else _result(outcome),
             after=applied.state,
             message=applied.message,
             why=applied.why,
@@ -204,21 +327,40 @@ class _Deployment:
             exit_code=0 if outcome is None else int(outcome),
             switch_exit_code=applied.exit_code,
             newly_failed=applied.newly_failed,
+            tolerated=applied.tolerated,
+            units=applied.units,
+            health=applied.health,
+            smoke=applied.smoke,
             log=applied.log,
+            log_file=applied.log_file,
+            activation=applied.activation,
         )
 
     def _report(self, result: str, **fields: object) -> DeployReport:
+        survey, after = self.survey, fields.get("after")
         values: dict[str, object] = {
             "host": self.name,
-            "address": self.target.address,
+            "address": self.host.address,
             "system": self.system,
+            "action": self.action,
+            "engine": self.host.engine,
+            "revision": self.revision,
             "result": result,
             "before": self.before,
+            "generation_before": self.before.generation if self.before else None,
+            "generation_after": after.generation if isinstance(after, HostState) else None,
             "refusals": tuple(self.findings.refusals),
             "warnings": tuple(self.findings.warnings),
-            "missing_bytes": self.missing_bytes,
             "phases": tuple(self.phases),
         }
+        if survey is not None:
+            values |= {
+                "missing_bytes": survey.missing_bytes,
+                "reboot_needed": survey.reboot_needed,
+                "diff": survey.diff,
+            }
+            if survey.would is not None:
+                values["units"] = survey.would
         return DeployReport.model_validate(values | fields)
 
     @contextlib.contextmanager
@@ -231,18 +373,22 @@ class _Deployment:
             self.phases.append(Phase(name=name, seconds=self.console.clock() - started))
 
 
+def _result(outcome: DeployOutcome) -> str:
+    return outcome.name.lower().replace("_", "-")
+
+
+def _write(report: DeployReport, reports: ReportFiles, console: Console) -> None:
+    """What became of the host is what counts: a report that cannot be written changes no exit code."""
+    try:
+        reports.write(report)
+    except ToolError as error:
+        console.warn(": ".join(part for part in (error.message, error.why) if part))
+
+
 def _tell(report: DeployReport, console: Console) -> None:
-    seconds = duration(sum(phase.seconds for phase in report.phases))
-    before = report.before.running if report.before else None
-    sentences = {
-        "deployed": f"{report.host} runs {report.system} (before: {before}) ({seconds})",
-        "unchanged": f"{report.host} runs {report.system} already; nothing to do ({seconds})",
-        "dry-run": f"{report.host} runs {before}; it would be given {report.system} ({seconds})",
-    }
-    if report.result in sentences:
-        console.say(sentences[report.result])
-        return
-    for line in report.log:
-        console.foreign(line, "  | ")
-    after = report.after.running if report.after else None
-    console.write(f"{report.host}: {clean(report.result, colour=False)}; it runs {after or 'we do not know what'}\n")
+    if report.exit_code:
+        for line in report.log:
+            console.foreign(line, "  | ")
+    for remark in remarks(report):
+        console.write(clean(remark, colour=False) + "\n")
+    console.say(verdict(report))

@@ -1,135 +1,323 @@
-"""Looking before leaping: everything that speaks against a deployment, all at once, with nothing changed."""
+"""Looking before leaping: everything that speaks against a deployment, all at once, with nothing changed.
+
+What is asked is in `probe`, the rules are in `checks`, `inhibitors` and `closure_diff`; here they meet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from pipelinegen import local_store
+from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
-from pipelinegen.console import plain
+from pipelinegen.console import Console, clean, plain
+from pipelinegen.deploy import checks, closure_diff, probe
+from pipelinegen.deploy.closure_diff import difference
+from pipelinegen.deploy.findings import Findings
+from pipelinegen.deploy.inhibitors import Facts, inhibitors, read_facts, reboot_needed
+from pipelinegen.deploy.probe import Closures, Seen, refuse_strange
+from pipelinegen.deploy.report import PackageChange, UnitChanges
 from pipelinegen.deploy.ssh import Target, UnreachableError
-from pipelinegen.deploy.state import RUNTIME, SYSTEM_LOCK, HostState, read_state, records
-from pipelinegen.errors import CommandError
-
-_WHO = """\
-echo "uid=$(id -u)"
-if [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; then echo root=yes; fi
-if [ -d /run/systemd/system ]; then echo systemd=yes; fi
-if [ -e /etc/NIXOS ] || [ -e /run/current-system ]; then echo nixos=yes; fi
-if command -v nix-store > /dev/null; then echo nix=yes; fi
-"""
-
-_ROOM = f"""\
-df -Pk /nix/store | {{ read -r _; read -r _ _ _ free _; echo "free_kb=$free"; }}
-if command -v flock > /dev/null; then
-  for lock in {SYSTEM_LOCK} {RUNTIME}/lock; do
-    if [ -e "$lock" ] && ! flock -n "$lock" true; then echo "locked=$lock"; fi
-  done
-fi
-"""
+from pipelinegen.deploy.state import HostState
+from pipelinegen.deploy.switch_words import would_change
+from pipelinegen.errors import CommandError, DeployError, DeployOutcome
+from pipelinegen.values import Value
 
 _INVALID = "xargs nix-store --check-validity --print-invalid << 'END'\n{paths}\nEND\n"
 
-_PING = """\
-settings=$(nix --extra-experimental-features 'nix-command' config show 2> /dev/null ||
-  nix --extra-experimental-features 'nix-command' show-config)
-printf '%s\\n' "$settings" | while IFS= read -r line; do
-  case $line in
-    'substituters = '*)
-      for url in ${line#substituters = }; do
-        timeout 20 nix --extra-experimental-features 'nix-command' store ping --store "$url" > /dev/null 2>&1 ||
-          printf 'unreachable=%s\\n' "$url"
-      done
-      ;;
-  esac
-done
-"""
+_DRY_ACTIVATE = '"$1/bin/switch-to-configuration" dry-activate 2>&1\n'
 
 
-@dataclass
-class Findings:
-    """What the pre-flight found.
+class Survey(Value):
+    """What the pre-flight found out of a host.
 
     Attributes:
-        refusals: why the deployment must not begin.
-        warnings: what a person should know.
-        locked: whether another deployment or switch is going on.
-        hints: what to do about refusals.
+        state: what it runs.
+        generation: number of its profile's generation.
+        missing_bytes: what it lacks of the new closure, uncompressed; null where that could not be found out.
+        reboot_needed: what of the new system needs a reboot, see `inhibitors.reboot_needed`.
+        inhibitors: why it cannot switch live, one `NAME: OLD → NEW` each.
+        instead: what the action must become for that reason, by the host's settings: `boot` or `reboot`.
+        deployed, last: the host's records of the last confirmed activation, and of the last one; empty where
+            there is none.
+        diff: packages that change; null where that could not be found out.
+        would: what a switch would do with units; null where the host could not be asked.
     """
 
-    refusals: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-    locked: bool = False
+    state: HostState
+    generation: int | None = None
+    missing_bytes: int | None = None
+    reboot_needed: tuple[str, ...] = ()
+    inhibitors: tuple[str, ...] = ()
+    instead: Literal["boot", "reboot"] | None = None
+    deployed: dict[str, str] = Field(default_factory=dict)
+    last: dict[str, str] = Field(default_factory=dict)
+    diff: tuple[PackageChange, ...] | None = None
+    would: UnitChanges | None = None
 
 
-def look(target: Target, findings: Findings) -> HostState | None:
-    """Ask the host who we are there and what it runs; null (and refusals) when that cannot be asked."""
-    try:
-        who = records(target.run(_WHO).text)
-    except UnreachableError as error:
-        findings.refusals.append(": ".join(part for part in (error.message, error.why) if part))
-        if error.hint:
-            findings.hints.append(error.hint)
+@dataclass(frozen=True)
+class _System:
+    """The new system, as far as its files can be read.
+
+    Attributes:
+        facts: see `inhibitors.Facts`.
+        hostname, platform: whom and what it is made for; empty where it does not say.
+        switches: whether it has a switch script.
+        closure: store path → bytes.
+        boot_files: `kernel` and `initrd`: path and bytes.
+    """
+
+    facts: Facts = field(default_factory=dict)
+    hostname: str = ""
+    platform: str = ""
+    switches: bool = True
+    closure: Mapping[str, int] | None = None
+    boot_files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def survey(
+    target: Target,
+    name: str,
+    host: HostConfig,
+    system: str,
+    findings: Findings,
+    *,
+    revision: str | None,
+    newer: Callable[[str], bool | None],
+    fetch: Callable[[], list[str]] | None,
+    action: str = "switch",
+    caches: Mapping[str, CacheConfig] | None = None,
+    others: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Survey | None:
+    """Look at a host; nothing there is changed. What was found goes to `findings`.
+
+    Args:
+        target: how to reach it.
+        name, host: of it in the configuration, and its settings.
+        system: store path of what it is to be given.
+        revision: the commit that `system` is of.
+        newer: whether a commit is a descendant of `revision`; null where that is not known.
+        fetch: brings `system` into the local store; reasons why that is not possible. Null: only the host need
+            have it (a generation of its own).
+        action: as of `run deploy`.
+        caches: those that are trusted; the host should believe their keys.
+        others: names of the other hosts.
+        dry_run: ask also what a switch would do with units, where the host has the system already.
+
+    Returns:
+        What is known; null where the host could not be asked what it runs.
+
+    Raises:
+        CommandError: the local store does not answer.
+    """
+    look = _Look(target, name, host, system, findings, action)
+    seen = look.ask()
+    state = seen.state if seen is not None and seen.whole else None
+    if seen is not None and state is not None:
+        checks.check_locks(seen, target.address, findings)
+        if state.runs(system) and action != "reboot" and not findings.refusals:
+            return look.nothing_to_do(seen, state)
+    reasons = fetch() if fetch is not None else []
+    findings.refusals += reasons
+    new = look.read_local() if fetch is not None and not reasons else None
+    if seen is None or state is None:
+        if new is not None:
+            look.check_system(new, None)
         return None
-    except CommandError as error:
-        findings.refusals.append(f"{target.login} does not run a shell script: {error.message}")
-        return None
-    if "root" not in who:
-        findings.refusals.append(f"{target.user} may not use sudo without a password on {target.address}")
-        findings.hints.append(f"in the host's configuration: sudo for {target.user} with NOPASSWD, or user = root")
-    for key, what in (
-        ("systemd", "systemd does not run there"),
-        ("nixos", "it is no NixOS (no /etc/NIXOS, no /run/current-system)"),
-        ("nix", "nix-store is not on the PATH of ssh commands there"),
-    ):
-        if key not in who:
-            findings.refusals.append(f"{target.address} cannot be deployed to: {what}")
-    if findings.refusals:
-        return None
-    return read_state(target)
+    checks.check_newer(seen, host, revision, newer, target.address, findings)
+    checks.check_drift(seen, system, host, target.address, findings)
+    checks.check_last(seen, target.address, findings)
+    found = Survey(state=state, generation=seen.generation, deployed=seen.deployed, last=seen.last)
+    if reasons:
+        return found
+    missing, diff, new = look.compare(seen, new)
+    if new is None:
+        return found
+    look.check_system(new, seen)
+    findings.warnings += checks.check_trust(seen, host, caches or {}, target.address)
+    look.check_names(new, state, others)
+    stops = inhibitors(new.facts, seen.running)
+    needed = reboot_needed(new.facts, seen.booted)
+    instead = checks.check_inhibitors(stops, host, action, findings)
+    checks.check_reboot(needed, host, instead or action, findings)
+    would = None
+    if dry_run and missing == 0 and not findings.refusals:
+        would = look.would()
+    return found.model_copy(
+        update={
+            "missing_bytes": missing,
+            "reboot_needed": needed,
+            "inhibitors": stops,
+            "instead": instead,
+            "diff": diff,
+            "would": would,
+        }
+    )
 
 
-def check_system(system: str, before: HostState | None, findings: Findings) -> None:
-    """Whether a path of the local store is a system that can be switched to, and looks like this host's."""
-    if not (Path(system) / "bin" / "switch-to-configuration").exists():
-        findings.refusals.append(f"{system} is no NixOS system: it has no bin/switch-to-configuration")
-    name = Path(system) / "etc" / "hostname"
-    if before is not None and name.is_file():
-        wanted = plain(name.read_text("utf-8", "replace").strip())
-        if wanted != before.hostname:
-            findings.warnings.append(f"the host calls itself {before.hostname}; the system is made for {wanted}")
+class _Look:
+    """One pre-flight on its way: the parts that ask."""
 
+    def __init__(
+        self, target: Target, name: str, host: HostConfig, system: str, findings: Findings, action: str
+    ) -> None:
+        self.target = target
+        self.name = name
+        self.host = host
+        self.system = system
+        self.findings = findings
+        self.action = action
 
-def check_room(target: Target, host: HostConfig, system: str, findings: Findings) -> int:
-    """Whether the host is free to switch and has room for what it lacks of `system`; bytes it lacks."""
-    said = records(target.run(_ROOM, root=True).text)
-    for lock in said.get("locked", ()):
-        findings.locked = True
-        findings.refusals.append(f"another deployment or switch is going on there ({lock} is held)")
-    missing = missing_on(target, local_store.requisites([system]))
-    needed = sum(local_store.path_sizes(missing).values())
-    free = int(next(iter(said.get("free_kb", ("0",))))) * 1024
-    left = host.min_free_mb * 1024 * 1024
-    if free < needed + left:
-        findings.refusals.append(
-            f"/nix/store on {target.address} has {_mib(free)} MiB free, but {_mib(needed)} MiB are to be copied and "
-            f"{host.min_free_mb} MiB are to be left free"
+    def ask(self) -> Seen | None:
+        """What the host says of itself; null where it cannot be asked at all."""
+        try:
+            seen = probe.ask(self.target)
+        except UnreachableError as error:
+            self.findings.refuse(_sentence(error), error.hint)
+            return None
+        except CommandError as error:
+            said = "; ".join(clean(line, colour=False) for line in error.stderr_tail[-2:])
+            self.findings.refuse(
+                f"{self.target.login} does not run a shell script: {error.message}" + (f" ({said})" if said else ""),
+                "the user's login shell there must be able to run `sh -s`",
+            )
+            return None
+        checks.check_login(seen, self.host, self.target.address, self.findings)
+        return seen
+
+    def nothing_to_do(self, seen: Seen, state: HostState) -> Survey:
+        """The host runs and boots the system already."""
+        return Survey(
+            state=state,
+            generation=seen.generation,
+            missing_bytes=0,
+            reboot_needed=reboot_needed(seen.running, seen.booted),
+            deployed=seen.deployed,
+            last=seen.last,
+            diff=(),
         )
-        findings.hints.append("nix-collect-garbage there, or lower min_free_mb")
-    return needed
+
+    def read_local(self) -> _System:
+        """The new system from the local store."""
+        folder = Path(self.system)
+        boot_files = {}
+        for part in ("kernel", "initrd"):
+            file = (folder / part).resolve()
+            if file.is_file():
+                boot_files[part] = (str(file), file.stat().st_size)
+        return _System(
+            facts=read_facts(self.system),
+            hostname=_first_line(folder / "etc" / "hostname"),
+            platform=_first_line(folder / "system"),
+            switches=(folder / "bin" / "switch-to-configuration").exists(),
+            closure=local_store.path_sizes(local_store.requisites([self.system])),
+            boot_files=boot_files,
+        )
+
+    def compare(
+        self, seen: Seen, new: _System | None
+    ) -> tuple[int | None, tuple[PackageChange, ...] | None, _System | None]:
+        """Bytes that the host lacks, packages that change, and the system, which only the host may know."""
+        paths = list(new.closure or ()) if new is not None else [self.system]
+        caches = seen.settings.get("substituters", "").split() if self.host.substitute else []
+        try:
+            there = probe.ask_closures(self.target, paths, system="" if new is not None else self.system, caches=caches)
+        except (UnreachableError, CommandError) as error:
+            self.findings.refuse(_sentence(error), error.hint)
+            return None, None, new
+        self.findings.warnings += [f"{self.target.address} cannot reach its cache {url}" for url in there.unreachable]
+        if new is None:
+            new = self._of_the_host(there)
+            missing = 0
+        else:
+            missing = sum((new.closure or {})[path] for path in there.missing)
+        checks.check_room(seen, self.host, missing, self.target.address, self.findings)
+        if self.action in {"switch", "boot", "reboot"}:
+            checks.check_boot_room(seen, self.host, new.boot_files, self.target.address, self.findings)
+        diff = None
+        if there.running is not None and new.closure is not None:
+            diff = difference(there.running, new.closure)
+        return missing, diff, new
+
+    def _of_the_host(self, there: Closures) -> _System:
+        if there.missing:
+            self.findings.refuse(f"{self.system} is not in the store of {self.target.address} any more")
+        return _System(
+            facts=there.facts,
+            hostname=there.hostname,
+            platform=there.platform,
+            switches=there.switches or bool(there.missing),
+            closure=there.new,
+        )
+
+    def check_system(self, new: _System, seen: Seen | None) -> None:
+        """Whether it is a system that this machine can switch to."""
+        if not new.switches:
+            self.findings.refuse(f"{self.system} is no NixOS system: it has no bin/switch-to-configuration")
+        if seen is not None:
+            checks.check_platform(new.platform, seen.machine, self.target.address, self.findings)
+
+    def check_names(self, new: _System, state: HostState, others: Sequence[str]) -> None:
+        """Whether it is this machine's system."""
+        checks.check_identity(self.name, new.hostname, state.hostname, others, self.target.address, self.findings)
+
+    def would(self) -> UnitChanges | None:
+        """What a switch would do; that the host cannot say so is only a pity."""
+        try:
+            return dry_activate(self.target, self.system)
+        except DeployError as error:
+            self.findings.warnings.append(f"{error.message}: {plain(error.why or '')}")
+            return None
 
 
-def check_caches(target: Target, findings: Findings) -> None:
-    """Which of the caches it knows the host cannot reach: a warning, since all can be copied from here."""
+def dry_activate(target: Target, system: str, console: Console | None = None) -> UnitChanges:
+    """What a switch to `system`, which the host has, would do with units.
+
+    It takes NixOS's lock for a moment. What it says is shown on `console`, where there is one.
+
+    Raises:
+        DeployError: REFUSED, since it does not say so.
+    """
     try:
-        said = records(target.run(_PING, timeout=120).text)
-    except (CommandError, UnreachableError) as error:
-        findings.warnings.append(f"{target.address} does not say which caches it reaches: {error.message}")
-        return
-    findings.warnings += [f"{target.address} cannot reach its cache {url}" for url in said.get("unreachable", ())]
+        lines = target.run(_DRY_ACTIVATE, system, root=True, timeout=120).text.splitlines()
+    except (UnreachableError, CommandError) as error:
+        said = error.stderr_tail if isinstance(error, CommandError) else ()
+        raise DeployError(
+            f"{target.address} does not say what a switch would do",
+            outcome=DeployOutcome.REFUSED,
+            why="\n".join([_sentence(error), *(clean(line, colour=False) for line in said[-3:])]),
+        ) from error
+    if console is not None:
+        for line in lines:
+            console.foreign(line, "  ")
+    return would_change(lines)
+
+
+def describe(found: Survey, address: str) -> Iterator[str]:
+    """What a deployment would change, for people, one line each."""
+    if found.missing_bytes is not None:
+        yield checks.describe_missing(found.missing_bytes, address)
+    if found.diff:
+        yield f"packages that change ({closure_diff.kib(sum(change.bytes for change in found.diff))}):"
+        yield from (f"  {clean(line, colour=False)}" for line in closure_diff.lines(found.diff))
+    elif found.diff is not None:
+        yield "no package changes its version or its size by much"
+    if found.would is not None:
+        kinds = (
+            ("stop", found.would.stopped),
+            ("restart", found.would.restarted),
+            ("reload", found.would.reloaded),
+            ("start", found.would.started),
+        )
+        told = [f"would {verb}: {', '.join(units)}" for verb, units in kinds if units]
+        yield from (clean(line, colour=False) for line in told or ["no unit would be stopped or started"])
 
 
 def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
@@ -138,18 +326,18 @@ def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
     Raises:
         UnreachableError, CommandError: it cannot be asked.
     """
-    asked = frozenset(paths)
     said = target.run(_INVALID.format(paths="\n".join(paths)), root=True, timeout=300).text.split()
-    # They become arguments here: nothing that the host made up may be among them.
-    strange = next((word for word in said if word not in asked), None)
-    if strange is not None:
-        raise UnreachableError(
-            f"{target.login} does not answer what it was asked",
-            why=f"asked for store paths that are missing there, it says {strange[:100]!r}",
-            hint="a login shell there must print nothing by itself (.bashrc)",
-        )
+    refuse_strange(target, said, frozenset(paths))
     return said
 
 
-def _mib(size: int) -> int:
-    return -(-size // (1024 * 1024))
+def _sentence(error: UnreachableError | CommandError) -> str:
+    return ": ".join(part for part in (error.message, error.why) if part)
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return clean(opened.read(300).decode("utf-8", "replace").split("\n")[0], colour=False).strip()
+    except OSError:
+        return ""

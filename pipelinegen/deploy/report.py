@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipelinegen.deploy.state import HostState
@@ -14,6 +16,9 @@ DEPLOYED = "deployed"
 UNCHANGED = "unchanged"
 DRY_RUN = "dry-run"
 INTERRUPTED = "interrupted"
+
+Action = Literal["switch", "boot", "test", "dry-activate", "reboot"]
+"""What becomes of a system on a host: now and at boot, at the next boot, now only, nothing, at boot and reboot."""
 
 
 class Phase(Value):
@@ -46,6 +51,9 @@ class UnitChanges(Value):
     restarted: tuple[str, ...] = ()
     reloaded: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+
+
+NO_UNITS = UnitChanges()
 
 
 class ProbeResult(Value):
@@ -112,7 +120,7 @@ class DeployReport(Value):
     hint: str | None = None
     exit_code: int = 0
     switch_exit_code: int | None = None
-    units: UnitChanges = UnitChanges()
+    units: UnitChanges = NO_UNITS
     newly_failed: tuple[str, ...] = ()
     tolerated: tuple[str, ...] = ()
     health: tuple[ProbeResult, ...] = ()

@@ -7,17 +7,16 @@ shell quotes.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelinegen import interrupts, process, secret_files
+from pipelinegen import process
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import clean
+from pipelinegen.deploy.keys import key_files
 from pipelinegen.errors import CommandError, ConfigError, TransientError
 
 LOST = 255
@@ -128,11 +127,10 @@ class Target:
             UnreachableError: no connection, or it was lost, or `timeout` passed.
             CommandError: the script ended with another code.
         """
-        text = _ENVELOPE.format(script=script, arguments=shlex.join(arguments))
         try:
             completed = process.run(
                 self.command(root=root),
-                stdin=text.encode(),
+                stdin=envelope(script, *arguments).encode(),
                 allowed="any",
                 timeout=timeout,
                 on_line=on_line,
@@ -155,44 +153,48 @@ class Target:
         return completed
 
 
+_HINTS = (
+    (
+        "HOST IDENTIFICATION HAS CHANGED",
+        "the host was installed anew, or somebody else answers there; compare `ssh-keyscan HOST` with its own console",
+    ),
+    (
+        "Host key verification failed",
+        "the host's key is not in known_hosts_file; compare it with `ssh-keyscan HOST`, then add that line",
+    ),
+    ("Permission denied", "the host does not accept this key for this user (ssh_key_file, user)"),
+    ("Too many authentication failures", "the host does not accept this key for this user (ssh_key_file, user)"),
+    ("Load key", "the private key cannot be used: ssh_key_file must hold it whole, without a passphrase"),
+    ("Could not resolve hostname", "nobody knows this name here: is `address` right, and DNS reachable from here?"),
+    ("Connection refused", "the machine is there, but no sshd listens on this port (address, port)"),
+    ("No route to host", "is the host on, and reachable from where this runs (network, firewall)?"),
+    ("Network is unreachable", "is the host on, and reachable from where this runs (network, firewall)?"),
+    ("timed out", "is the host on, and reachable from where this runs (network, firewall)?"),
+    ("Connection closed", "sshd hung up: its log on the host says why (limits, allowed users)"),
+    ("Connection reset", "sshd hung up: its log on the host says why (limits, allowed users)"),
+)
+"""Words of OpenSSH's client, and what to do; the first that is found counts."""
+
+
+def envelope(script: str, *arguments: str) -> str:
+    """The text for a POSIX shell's standard input that runs `script` as `run` does."""
+    return _ENVELOPE.format(script=script, arguments=shlex.join(arguments))
+
+
 def _hint(said: str) -> str | None:
-    if "HOST IDENTIFICATION HAS CHANGED" in said or "Host key verification failed" in said:
-        return "the host's key is not in known_hosts_file; compare it with `ssh-keyscan HOST`, then add that line"
-    if "Permission denied" in said:
-        return "the host does not accept this key for this user (ssh_key_file, user)"
-    return None
+    return next((hint for words, hint in _HINTS if words in said), None)
 
 
 @contextlib.contextmanager
 def connection(host: HostConfig, *, where: str) -> Iterator[Target]:
     """How to reach a configured host, with private copies of the key and the host keys meanwhile.
 
-    GitLab writes file variables readable for everybody and often without a last newline; ssh refuses both.
-
     Raises:
         ConfigError: the address is none.
-        CredentialsError: a key file is missing.
+        CredentialsError: a key is missing or cannot be used, see `key_files`.
     """
     address = host.address.removeprefix("[").removesuffix("]")
     if not _ADDRESS.fullmatch(address):
         raise ConfigError(f"{host.address!r} is no host name or address", where=where)
-    key = secret_files.resolve_optional(host.ssh_key_file, purpose="SSH key")
-    known_hosts = secret_files.resolve_optional(host.known_hosts_file, purpose="known_hosts file")
-    with tempfile.TemporaryDirectory(prefix="pipelinegen-ssh-") as name:
-        folder = Path(name)
-        yield Target(
-            address=address,
-            user=host.user,
-            port=host.port,
-            key_file=_private_copy(key, folder / "key") if key else None,
-            known_hosts=_private_copy(known_hosts, folder / "known_hosts") if known_hosts else None,
-        )
-
-
-def _private_copy(source: Path, copy: Path) -> Path:
-    data = source.read_bytes().replace(b"\r\n", b"\n")
-    with interrupts.held():
-        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data if data.endswith(b"\n") else data + b"\n")
-    return copy
+    with key_files(host) as keys:
+        yield Target(address=address, user=host.user, port=host.port, key_file=keys.key, known_hosts=keys.known_hosts)

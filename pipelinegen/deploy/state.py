@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
 from pipelinegen.console import clean
 from pipelinegen.deploy.ssh import Target
 from pipelinegen.values import Value
@@ -18,6 +21,7 @@ link() {{ if [ -e "$2" ]; then say "$1" "$(readlink -f "$2")"; fi; }}
 link running /run/current-system
 link booted /run/booted-system
 link profile {PROFILE}
+say generation "$(readlink {PROFILE} 2> /dev/null | sed -n 's/^.*system-\\([0-9][0-9]*\\)-link$/\\1/p')"
 say hostname "$(uname -n)"
 say boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 say state "$(systemctl is-system-running 2> /dev/null || true)"
@@ -36,6 +40,7 @@ class HostState(Value):
         running: the system that runs now, by its store path; null where there is none.
         booted: the one it was booted with.
         profile: the one the next boot takes.
+        generation: the number of that one in the profile; null where there is none.
         hostname: what it calls itself.
         boot_id: changes with every boot.
         state: what `systemctl is-system-running` says.
@@ -46,6 +51,7 @@ class HostState(Value):
     running: str | None = None
     booted: str | None = None
     profile: str | None = None
+    generation: int | None = None
     hostname: str = ""
     boot_id: str = ""
     state: str = ""
@@ -57,26 +63,35 @@ class HostState(Value):
         return self.running == system and self.profile == system
 
 
-def read_state(target: Target) -> HostState:
-    """What the host runs now, asked over a fresh connection.
+def read_state(target: Target, *, timeout: float = 60) -> HostState:
+    """What the host runs now, asked over a fresh connection within `timeout` seconds.
 
     Raises:
         UnreachableError: it does not answer.
         CommandError: it answers, but not this.
     """
-    said = records(target.run(STATE, root=True).text)
+    return host_state(records(target.run(STATE, root=True, timeout=timeout).text))
+
+
+def host_state(said: Mapping[str, Sequence[str]]) -> HostState:
+    """What a host runs, by what it said to `STATE`."""
 
     def one(key: str) -> str | None:
         return next(iter(said.get(key, ())), None) or None
+
+    def number(key: str) -> int | None:
+        text = (one(key) or "").strip()
+        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
     return HostState(
         running=one("running"),
         booted=one("booted"),
         profile=one("profile"),
+        generation=number("generation"),
         hostname=one("hostname") or "",
         boot_id=one("boot_id") or "",
         state=one("state") or "",
-        pending=int(one("jobs") or 0),
+        pending=number("jobs") or 0,
         failed=tuple(sorted(set(said.get("failed", ())))),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from pipelinegen import local_store, remote_store
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean
@@ -10,13 +12,16 @@ from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
 from pipelinegen.run.heartbeat import LineLog
 
-ROOTS = "/nix/var/nix/gcroots"
+ROOTS = "/nix/var/nix/gcroots/pipelinegen"
 
 _ROOT = f"""\
-ln -sfn "$1" {ROOTS}/pipelinegen-new
-if [ -n "$2" ]; then ln -sfn "$2" {ROOTS}/pipelinegen-previous; fi
+mkdir -p {ROOTS}
+# Of deployments that were killed; none takes as long as a day.
+find {ROOTS} -maxdepth 1 -type l -mmin +1440 -delete
+ln -sfn "$2" "{ROOTS}/$1-new"
+if [ -n "$3" ]; then ln -sfn "$3" "{ROOTS}/$1-previous"; fi
 """
-_UNROOT = f"rm -f {ROOTS}/pipelinegen-new {ROOTS}/pipelinegen-previous"
+_UNROOT = f'rm -f "{ROOTS}/$1-new" "{ROOTS}/$1-previous"'
 
 _FETCH = """\
 nix-store --realise "$1" --option narinfo-cache-negative-ttl 0 --option connect-timeout 15 > /dev/null
@@ -25,21 +30,27 @@ nix-store --realise "$1" --option narinfo-cache-negative-ttl 0 --option connect-
 FETCH_TIMEOUT = 3600.0
 
 
-def keep(target: Target, system: str, previous: str | None) -> None:
-    """Keep both systems from the host's garbage collector; the new one before it is there.
+class Roots:
+    """What keeps both systems from the host's garbage collector while a deployment goes on."""
 
-    Raises:
-        UnreachableError, CommandError: that was not possible.
-    """
-    target.run(_ROOT, system, previous or "", root=True)
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._name = f"deployment-{secrets.token_hex(4)}"
 
+    def keep(self, system: str, previous: str | None) -> None:
+        """Keep both; the new one before it is there.
 
-def release(target: Target, console: Console) -> None:
-    """Take back what `keep` did; the profile keeps systems from now on."""
-    try:
-        target.run(_UNROOT, root=True)
-    except (UnreachableError, CommandError) as error:
-        console.warn(f"{ROOTS}/pipelinegen-* stay on {target.address}: {error.message}")
+        Raises:
+            UnreachableError, CommandError: that was not possible.
+        """
+        self._target.run(_ROOT, self._name, system, previous or "", root=True)
+
+    def release(self, console: Console) -> None:
+        """Take it back; the profile keeps systems from now on."""
+        try:
+            self._target.run(_UNROOT, self._name, root=True)
+        except (UnreachableError, CommandError) as error:
+            console.warn(f"{ROOTS}/{self._name}-* stay on {self._target.address} for a day: {error.message}")
 
 
 def transfer(target: Target, host: HostConfig, system: str, console: Console) -> None:

@@ -160,7 +160,8 @@ class _Division:
 
     def fan_in(self, jobs: Sequence[Job]) -> tuple[Job, ...]:
         """The jobs with collectors where one needs too many."""
-        return fan_in(jobs, self.most_needs, max_artifact_mb=self.config.gitlab.max_artifact_mb)
+        room = self.config.gitlab.max_artifact_mb
+        return fan_in(jobs, self.most_needs, stages=self.whole.stages, max_artifact_mb=room)
 
     def parts(self) -> list[Pipeline]:
         """The pipelines, in the order in which they run.
@@ -196,8 +197,15 @@ class _Division:
         return (errand(AWAITING, jobs[0].stage, says, self.config), *grown)
 
     def _behind_all(self) -> list[Job]:
-        """Jobs that do something about all jobs before them, also those that failed: each part needs its own."""
-        jobs = [job for job in self.whole.jobs if job.needs is None and job.when in segments.AFTER_FAILURE]
+        """Jobs that do something about all jobs before them, also those that failed: each part needs its own.
+
+        One that reads the files of certain jobs is about those, and stays with them.
+        """
+        jobs = [
+            job
+            for job in self.whole.jobs
+            if job.needs is None and job.when in segments.AFTER_FAILURE and not job.dependencies
+        ]
         return jobs if len(jobs) < len(self.whole.jobs) else []
 
     def _behind(self, segment: Sequence[Job]) -> list[Job]:

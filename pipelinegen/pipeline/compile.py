@@ -10,7 +10,8 @@ from pipelinegen import __version__, durations
 from pipelinegen.cache.trust import PipelineClass, handoff_mode
 from pipelinegen.config import Config
 from pipelinegen.history import HISTORY_FILE, HISTORY_FOLDER, HISTORY_KEY, TIMES_FOLDER
-from pipelinegen.job_names import environment_name, per_cache, resource_group, slug, title
+from pipelinegen.job_names import per_cache, slug, title
+from pipelinegen.pipeline.compile_deploys import Deploys, stages_of_waves
 from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
 from pipelinegen.pipeline.model import (
     Artifacts,
@@ -54,8 +55,6 @@ JUNIT = "junit.xml"
 PUSH_REPORT = "push.json"
 METRICS = "metrics.txt"
 _TEST_REPORT = Artifacts(reports=Reports(junit=(JUNIT,)), when="always", expire_in="1 week")
-DEPLOY_REPORT = "deploy.json"
-DEPLOY_TIMEOUT = "2 hours"
 SHORT_TIMEOUT = "10 minutes"
 
 
@@ -85,7 +84,8 @@ def compile_pipeline(planned: Planned, config: Config, surroundings: Surrounding
     """The child pipeline that carries out the plan, whatever its size (`children.make_files` divides it)."""
     whole = compile_tasks(planned, config, surroundings)
     gitlab = config.gitlab
-    jobs = fan_in(whole.jobs, few_needs(gitlab.max_needs), max_artifact_mb=gitlab.max_artifact_mb)
+    limit, room = few_needs(gitlab.max_needs), gitlab.max_artifact_mb
+    jobs = fan_in(whole.jobs, limit, stages=whole.stages, max_artifact_mb=room)
     return whole.model_copy(update={"jobs": jobs})
 
 
@@ -99,7 +99,7 @@ def compile_tasks(planned: Planned, config: Config, surroundings: Surroundings) 
         header_comment=_header(planned.plan),
         workflow_name=_title(planned) if supports(config.gitlab.version, "workflow:name") else None,
         auto_cancel_on_new_commit=("none" if deploys else "interruptible") if cancels else None,
-        stages=tuple(Stage),
+        stages=(*Stage, *stages_of_waves(planned.tasks)),
         default=compiler.default(),
         # Evaluated again, a flake must look as it did to the parent's job, also to what asks for its depth.
         variables={} if config.handoff.derivations == "evaluate" else {"GIT_DEPTH": "1"},
@@ -135,6 +135,7 @@ class _Compiler:
         self.records = records
         self.artifacts = handoff_mode(config, surroundings.kind) == "artifacts"
         self.needs: dict[tuple[str, bool], Need] = {}
+        self.deploys = Deploys(config, surroundings.kind, self)
 
     def default(self) -> Default:
         """What jobs take over unless they say otherwise."""
@@ -157,18 +158,22 @@ class _Compiler:
             Action.FLAKE_CHECK: self._flake_check,
             Action.GATE: self._gate,
             Action.PUSH: self._push,
-            Action.APPROVE: self._approve,
-            Action.DEPLOY: self._deploy,
+            Action.APPROVE: self.deploys.approve,
+            Action.DEPLOY: self.deploys.deploy,
+            Action.START: self.deploys.start,
+            Action.WAVE: self.deploys.wave,
+            Action.ROLL_BACK: self.deploys.roll_back,
             Action.RECORD: self._record,
             Action.SUMMARY: self._summary,
         }[task.action](task)
 
-    def _line(self, *arguments: str) -> str:
+    def line(self, *arguments: str) -> str:
         """A command line of pipelinegen; `gitlab.command` is the user's own shell text."""
         words = ["--config", self.surroundings.config_path] if self.surroundings.config_path else []
         return f"{self.config.gitlab.command} {shlex.join([*words, *arguments])}"
 
-    def _tags(self, task: Task) -> tuple[str, ...]:
+    def tags_of(self, task: Task) -> tuple[str, ...]:
+        """Tags of the runners that can do it."""
         runner = None
         if task.system:
             # A unit whose features no runner offers goes to one of its system, a unit of a system without
@@ -177,7 +182,8 @@ class _Compiler:
             runner = runner or find_runner(self.config.runners, task.system, ())
         return runner.tags if runner else anywhere(self.config)
 
-    def _needs(self, task: Task) -> tuple[Need, ...]:
+    def needs_of(self, task: Task) -> tuple[Need, ...]:
+        """Its needs in GitLab's words."""
         takes = frozenset(task.takes) if self.artifacts else frozenset()
         wanted = [(name, name in takes) for name in task.needs]
         for name, artifacts in wanted:
@@ -196,7 +202,7 @@ class _Compiler:
 
     def _with_report(self, command: str, *options: str, names: Sequence[str] = ()) -> tuple[tuple[str, ...], Artifacts]:
         """A line of `pipelinegen run`; foreign names come after `--`, where they cannot be options."""
-        line = self._line("run", command, *options, "--junit", JUNIT, *(("--", *names) if names else ()))
+        line = self.line("run", command, *options, "--junit", JUNIT, *(("--", *names) if names else ()))
         return (line,), _TEST_REPORT
 
     def _unit(self, task: Task) -> Job:
@@ -217,15 +223,15 @@ class _Compiler:
         return Job(
             name=task.name,
             stage=task.stage,
-            needs=self._needs(task),
-            tags=self._tags(task),
+            needs=self.needs_of(task),
+            tags=self.tags_of(task),
             timeout=self._timeout(task),
             script=tuple(script),
             artifacts=artifacts,
         )
 
     def _evaluation_failure(self, task: Task) -> Job:
-        line = self._line("run", "evaluation-failure", "--handoff", self.surroundings.handoff, "--", *task.targets)
+        line = self.line("run", "evaluation-failure", "--handoff", self.surroundings.handoff, "--", *task.targets)
         return self._worker(task, (line,), None).model_copy(update={"timeout": SHORT_TIMEOUT})
 
     def _command(self, task: Task) -> Job:
@@ -256,7 +262,7 @@ class _Compiler:
         Without `needs` it waits for the stages before its own and downloads what their jobs uploaded. It has a
         checkout because making one also removes what an earlier pipeline left in the runner's folder.
         """
-        line = self._line("run", "record", "--times-dir", TIMES_FOLDER, "--history", HISTORY_FILE)
+        line = self.line("run", "record", "--times-dir", TIMES_FOLDER, "--history", HISTORY_FILE)
         update = {
             "when": "always",
             "allow_failure": True,
@@ -266,13 +272,13 @@ class _Compiler:
         }
         return self._worker(task, (line,), None).model_copy(update=update)
 
-    def _no_op(self, task: Task, lines: Sequence[str]) -> Job:
+    def no_op(self, task: Task, lines: Sequence[str]) -> Job:
         """A job that only prints: no checkout, no tools, no download."""
         return Job(
             name=task.name,
             stage=task.stage,
-            needs=self._needs(task),
-            tags=self._tags(task),
+            needs=self.needs_of(task),
+            tags=self.tags_of(task),
             variables={"GIT_STRATEGY": "none"},
             timeout=SHORT_TIMEOUT,
             before_script=() if self.config.gitlab.before_script else None,
@@ -280,37 +286,7 @@ class _Compiler:
         )
 
     def _gate(self, task: Task) -> Job:
-        return self._no_op(task, [f"passed: {len(task.needs)} jobs that must pass before anything leaves"])
+        return self.no_op(task, [f"passed: {len(task.needs)} jobs that must pass before anything leaves"])
 
     def _summary(self, task: Task) -> Job:
-        return self._no_op(task, task.says)
-
-    def _approve(self, task: Task) -> Job:
-        update: dict[str, object] = {"when": "manual", "allow_failure": True}
-        if supports(self.config.gitlab.version, "manual_confirmation"):
-            update["manual_confirmation"] = f"Deploy {task.subject}?"
-        return self._no_op(task, [f"approved: the deployment of {task.subject} starts now"]).model_copy(update=update)
-
-    def _deploy(self, task: Task) -> Job:
-        host = self.config.hosts[task.subject]
-        line = self._line(
-            "run", "deploy", "--class", self.surroundings.kind, "--system", task.store_paths[0],
-            "--report", DEPLOY_REPORT, "--", task.subject,
-        )  # fmt: skip
-        return Job(
-            name=task.name,
-            stage=task.stage,
-            allow_failure=False,
-            interruptible=False,
-            needs=self._needs(task),
-            tags=host.tags or self._tags(task),
-            timeout=DEPLOY_TIMEOUT,
-            # Only a person knows whether a deployment that broke off should be tried again.
-            retry=Retry(max=0),
-            environment=Environment(
-                name=host.environment or environment_name(task.subject), url=host.url, deployment_tier=host.tier
-            ),
-            resource_group=resource_group(f"deploy-{task.subject}"),
-            script=(line,),
-            artifacts=Artifacts(paths=(DEPLOY_REPORT,), when="always", expire_in="1 month"),
-        )
+        return self.no_op(task, task.says)

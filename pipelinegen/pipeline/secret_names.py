@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
-from pipelinegen.plan.model import Stage
+from pipelinegen.plan.model import AFTER_WAVE, Stage
 from pipelinegen.values import Value
 
 
@@ -53,6 +53,8 @@ class Secrets(Value):
 
     def kept_from(self, stage: str) -> tuple[str, ...]:
         """Those that jobs of a stage have no business with."""
+        # What is deployed behind a wave that was counted is in a stage of its own.
+        stage = Stage.DEPLOY if stage.startswith(AFTER_WAVE) else stage
         return tuple(name for owner, names in self.of_stage.items() if owner != stage for name in names)
 
     @property

@@ -5,7 +5,8 @@ other. Some belong together:
 
 * a job and the one whose files it takes: GitLab hands artifacts on only within a pipeline;
 * a job that waits for a person and all that waits for it: a pipeline passes without them;
-* a job that also runs after a failure and what it waits for: nothing starts after a segment that failed;
+* a job that also runs after a failure, what it waits for and what waits for it: nothing starts after a segment
+  that failed;
 * an environment's job and the one that stops it.
 """
 
@@ -161,12 +162,17 @@ def _together(jobs: Sequence[Job]) -> Iterator[tuple[int, int]]:
     """The first and last place of each pair that belongs together."""
     place = {job.name: at for at, job in enumerate(jobs)}
     waiting = {job.name for job in jobs if job.manual}
+    counting = {job.name for job in jobs if job.when in AFTER_FAILURE}
     for at, job in enumerate(jobs):
         names = {need.job for need in job.needs or () if need.pipeline is None}
         if names & waiting:
             waiting.add(job.name)
         partners = {need.job for need in job.needs or () if need.pipeline is None and need.artifacts}
-        partners |= {*(job.dependencies or ()), *(names & waiting), *(names if job.when in AFTER_FAILURE else ())}
+        partners |= {
+            *(job.dependencies or ()),
+            *(names & (waiting | counting)),
+            *(names if job.when in AFTER_FAILURE else ()),
+        }
         if job.environment is not None and job.environment.on_stop is not None:
             partners.add(job.environment.on_stop)
         for partner in partners & place.keys():
@@ -178,6 +184,10 @@ def _does_not_fit(jobs: Sequence[Job]) -> VerificationError:
         reason = f"{jobs[0].name!r} alone is too large for a pipeline"
     else:
         reason = f"{len(jobs)} jobs, {jobs[0].name!r} to {jobs[-1].name!r}, belong together and do not fit one pipeline"
-        if any(need.artifacts and need.pipeline is None for job in jobs for need in job.needs or ()):
+        if any(job.dependencies and job.when in AFTER_FAILURE for job in jobs):
+            reason += (
+                ": failed deployments are counted (fleet.max_failures, fleet.rollback_succeeded) only within a pipeline"
+            )
+        elif any(need.artifacts and need.pipeline is None for job in jobs for need in job.needs or ()):
             reason += ": GitLab hands artifacts on only within one (handoff.mode)"
     return VerificationError("the pipeline cannot be divided", findings=[reason])

@@ -25,6 +25,7 @@ from pipelinegen.pipeline import verify_graph as graph
 from pipelinegen.pipeline import verify_secrets as secrets
 from pipelinegen.pipeline import verify_server as server
 from pipelinegen.pipeline import verify_values as values
+from pipelinegen.pipeline import verify_waves as waves
 from pipelinegen.pipeline.limits import Limits, parse_version
 from pipelinegen.pipeline.model import Pipeline
 from pipelinegen.pipeline.secret_names import NO_SECRETS, Secrets
@@ -102,6 +103,9 @@ CHECKS: tuple[NamedCheck, ...] = (
     NamedCheck("R4", values.unconditional_jobs),
     NamedCheck("R6", values.children_are_waited_for),
     NamedCheck("D01", deploys.deploys_are_gates),
+    NamedCheck("D02", waves.what_deploys_wait_for_counts),
+    NamedCheck("D03", waves.no_deploy_overtakes_a_wave),
+    NamedCheck("D04", waves.reports_have_names_of_their_own),
     NamedCheck("S01", secrets.builds_have_no_environment),
     NamedCheck("S02", secrets.secrets_stay_where_they_are_used),
     NamedCheck("S03", secrets.secrets_are_in_no_variable),

@@ -15,6 +15,7 @@ from pipelinegen.plan.situation import Situation, few_needs
 from pipelinegen.plan.tasks import Judged, Tasks, make_tasks
 from pipelinegen.plan.to_build import ToBuild
 from pipelinegen.plan.units import Units, make_units
+from pipelinegen.plan.waves import make_waves
 
 IN_ONE_FILE = 550
 """Jobs of usual size that fit a file whose parsed form GitLab limits; more than that are joined first."""
@@ -69,7 +70,8 @@ def _most_pushes(situation: Situation, judged: Sequence[Judged]) -> int | None:
     gitlab = situation.config.gitlab
     if not gitlab.publish_environment:
         return None
-    room = gitlab.max_deployments - sum(one.runs(Stage.DEPLOY) for one in judged)
+    each = 2 if situation.config.fleet.rollback_succeeded else 1
+    room = gitlab.max_deployments - each * sum(one.runs(Stage.DEPLOY) for one in judged)
     return room if room > 0 else gitlab.max_deployments
 
 
@@ -99,7 +101,13 @@ def _collectors(tasks: Iterable[Task], most: int) -> int:
 
 
 def _others(situation: Situation, judged: Sequence[Judged], failed: Sequence[FailedOutput]) -> int:
-    """About how many jobs there are besides units and pushes; each deployment has an approval at most."""
-    deploys = sum(one.runs(Stage.DEPLOY) for one in judged)
+    """About how many jobs there are besides units and pushes.
+
+    Each deployment has an approval at most, each wave one and a collector, and what was deployed may be brought back.
+    """
+    config = situation.config
+    hosts = [one.output.path[-1] for one in judged if one.runs(Stage.DEPLOY)]
+    waves = len(make_waves(hosts, config).waves)
     failures = len({one.job for one in failed})
-    return failures + len(situation.config.tests) + GATES_AND_THE_LIKE + 2 * deploys
+    others = failures + len(config.tests) + GATES_AND_THE_LIKE
+    return others + (3 if config.fleet.rollback_succeeded else 2) * len(hosts) + (2 * waves if waves > 1 else 0)

@@ -13,7 +13,7 @@ from pipelinegen import attrpath
 from pipelinegen.cache.trust import PipelineClass, handoff_cache
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
-from pipelinegen.config_hosts import HostConfig
+from pipelinegen.config_hosts import HostConfig, Policy
 from pipelinegen.errors import ConfigError
 from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
@@ -38,6 +38,7 @@ from pipelinegen.plan.model import (
 from pipelinegen.plan.situation import ANY_SYSTEM, Situation
 from pipelinegen.plan.tasks import Judged, Tasks
 from pipelinegen.plan.units import Units
+from pipelinegen.plan.waves import is_named
 
 EXPORT_NAME = "derivations.export.gz"
 """Name of the exported derivations beside `work.json`."""
@@ -73,7 +74,7 @@ def make_plan(
         flake=situation.flake,
         base=situation.changes.base if situation.changes.base.rev or situation.changes.base.empty else None,
         head=situation.changes.head,
-        outputs=tuple(_planned_output(one, tasks.jobs_of, situation) for one in judged),
+        outputs=tuple(_planned_output(one, tasks, situation) for one in judged),
         removed=situation.changes.removed,
         failures=tuple(Failure(attr=failure.attr, message=failure.message) for failure in inventory.failures),
         jobs=_planned_jobs(tasks.tasks, units),
@@ -149,8 +150,10 @@ def _hides_hosts(failure: EvalFailure) -> bool:
     return failure.path[0] == "nixosConfigurations"
 
 
-def _planned_output(one: Judged, jobs_of: dict[tuple[str, Stage], str], situation: Situation) -> PlannedOutput:
+def _planned_output(one: Judged, tasks: Tasks, situation: Situation) -> PlannedOutput:
     output = one.output
+    wave = tasks.waves.get(output.attr)
+    more = {Stage.DEPLOY: (wave,)} if wave else {}
     return PlannedOutput(
         attr=output.attr,
         drv_attr=output.drv_attr,
@@ -162,8 +165,8 @@ def _planned_output(one: Judged, jobs_of: dict[tuple[str, Stage], str], situatio
         decisions={
             stage: Decision(
                 decision=verdict.choice,
-                job=jobs_of.get((output.attr, stage)),
-                reasons=verdict.reasons,
+                job=tasks.jobs_of.get((output.attr, stage)),
+                reasons=(*verdict.reasons, *more.get(stage, ())),
             )
             for stage, verdict in one.verdicts.items()
         },
@@ -182,7 +185,7 @@ def _planned_jobs(tasks: Iterable[Task], units: Units) -> tuple[PlannedJob, ...]
                 targets=task.targets,
                 serves=unit.serves if unit else (),
                 served=unit.served if unit else 0,
-                needs=task.needs,
+                needs=(*task.needs, *task.reads),
                 derivations=task.derivations,
                 repeats=len(unit.repeats) if unit else 0,
                 seconds=round(unit.seconds, 1) if unit else 0.0,
@@ -202,6 +205,7 @@ def _notes(situation: Situation) -> tuple[str, ...]:
         notes.append("the working tree has uncommitted changes; they are part of this plan")
     notes += [f"cache {name} did not answer: {why}" for name, why in sorted(situation.availability.trouble.items())]
     notes += _open_gates(situation)
+    notes += _notes_on_canaries(situation)
     config = situation.config
     if config.handoff.mode == "cache" and handoff_cache(config, situation.ref.kind) is None:
         fork = situation.ref.kind is PipelineClass.FORK
@@ -229,6 +233,16 @@ def _notes_on_units(units: Units, situation: Situation) -> list[str]:
     nowhere = sorted({unit.system for unit in units.units if situation.runner(unit.system, ()) is None} - {ANY_SYSTEM})
     notes += [f"no runner is configured for {system}, which something that is wanted needs" for system in nowhere]
     return notes
+
+
+def _notes_on_canaries(situation: Situation) -> list[str]:
+    config = situation.config
+    return [
+        f"hosts.{attrpath.show_name(name)} is no canary, although fleet.canary names it: it waits for an approval, "
+        "perhaps for ever"
+        for name, host in sorted(config.hosts.items())
+        if host.policy is Policy.MANUAL and is_named(name, config.fleet)
+    ]
 
 
 def _notes_on_pushes(tasks: Tasks, situation: Situation) -> list[str]:

@@ -33,6 +33,10 @@ class Stage(enum.StrEnum):
     DEPLOY = "deploy"
 
 
+AFTER_WAVE = "after wave "
+"""How the stages behind `deploy` begin: each has the deployments behind a wave whose failures are counted."""
+
+
 class Decision(Value):
     """One decision with the job that carries it out (null when skipped) and its reasons."""
 
@@ -207,6 +211,9 @@ class Action(enum.StrEnum):
     PUSH = "push"
     APPROVE = "approve"
     DEPLOY = "deploy"
+    START = "start"
+    WAVE = "wave"
+    ROLL_BACK = "roll back"
     RECORD = "record"
     SUMMARY = "summary"
 
@@ -225,8 +232,15 @@ class Task(Value):
         store_paths: push: what is pushed; deploy: the system.
         caches: push: names of the caches.
         touch: push: whether what is there already is fetched once, so that it is not collected.
-        subject: the host, the integration command's name, or the failed attribute.
+        subject: the host, the integration command's name, the failed attribute, or the number of a wave.
+        settings: deploy, roll back: what the flake says of the host, a JSON object; "" for nothing.
         says: summary: lines to print.
+        hosts: wave: those whose deployments it collects.
+        reads: wave, roll back: the deployments whose reports it reads. A wave that does runs however they ended,
+            and waits for all stages before its own instead of needing them.
+        allowed: wave: failed hosts with which it has gone well all the same; null where it reads no reports.
+        reported: deploy: whether another job reads its report.
+        behind: number of the wave behind whose stage it stands; 0 for the first stage of deployments.
     """
 
     name: str
@@ -244,7 +258,13 @@ class Task(Value):
     caches: tuple[str, ...] = ()
     touch: bool = False
     subject: str = ""
+    settings: str = ""
     says: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    allowed: int | None = None
+    reported: bool = False
+    behind: int = 0
 
 
 class Planned(Value):

@@ -254,6 +254,8 @@ def must_be_deployed(output: FlakeOutput, situation: Situation) -> Verdict:
     """Deploy; a host that runs the system already makes that a matter of seconds."""
     host = output.path[-1]
     reasons = ["its last system is not known; if it runs this one already, it is left alone"]
+    if host in situation.not_told:
+        reasons.append(situation.not_told[host])
     if host in situation.deployed:
         reasons = ["its last deployment gave it another system"]
     if situation.config.hosts[host].policy is Policy.MANUAL:

@@ -48,6 +48,8 @@ class Situation:
             wherever the repository lies.
         deployed: host → system path of its last successful deployment; a host that is absent was given
             something unknown.
+        not_told: host → why it is not known what it was given, as the end of a sentence, where that was asked.
+        host_settings: host → what the flake and not the configuration says of it, as a JSON object for its jobs.
         shut: publish cache → why nothing is sent there, however it is asked for (`rules.shut_caches`).
     """
 
@@ -58,6 +60,8 @@ class Situation:
     ref: Ref
     flake: str = "."
     deployed: dict[str, str] = field(default_factory=dict)
+    not_told: dict[str, str] = field(default_factory=dict)
+    host_settings: dict[str, str] = field(default_factory=dict)
     shut: dict[str, str] = field(default_factory=dict)
 
     @property

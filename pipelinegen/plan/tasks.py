@@ -7,18 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelinegen import attrpath
-from pipelinegen.config_hosts import Policy
 from pipelinegen.config_words import Gate
 from pipelinegen.errors import ConfigError
 from pipelinegen.inventory.model import FlakeOutput
 from pipelinegen.job_names import job_name
 from pipelinegen.plan import pushing
+from pipelinegen.plan.deploys import Deployment, deploy_job, deploy_tasks
 from pipelinegen.plan.failed import FailedOutput, failure_tasks
 from pipelinegen.plan.model import RECORD_JOB, Action, Choice, Stage, Task, Unit
 from pipelinegen.plan.pushing import Push
 from pipelinegen.plan.rules import Verdict, missing_in, pushed_to
 from pipelinegen.plan.situation import Situation
 from pipelinegen.plan.units import Units
+from pipelinegen.plan.waves import make_waves
 
 
 @dataclass
@@ -29,11 +30,13 @@ class Tasks:
         tasks: in the order of the pipeline file.
         jobs_of: (attribute path, stage) → job name, for what runs or fails.
         mixed: push jobs in which a failed build holds up outputs that do not need it.
+        waves: attribute path of a host → in which wave it is deployed, where there are several.
     """
 
     tasks: tuple[Task, ...] = ()
     jobs_of: dict[tuple[str, Stage], str] = field(default_factory=dict)
     mixed: tuple[str, ...] = ()
+    waves: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,15 @@ class _Maker:
         )
         self.commands = {task.subject: task for task in commands}
         pushes = [self._push(push) for push in self._to_push()]
-        deploys = [task for output in self._running(Stage.DEPLOY) for task in self._deploy(output)]
+        deployments = [self._deployment(output) for output in self._running(Stage.DEPLOY)]
+        rollout = make_waves((one.host for one in deployments), self.situation.config)
+        deploys = deploy_tasks(deployments, rollout, self.situation.config)
         gates = [self.gates[name] for name in sorted(self.gates)]
         tasks = [*failures, *units, *commands, *gates, *pushes, *self._record(units), *deploys]
         if not _some_job_ends_by_itself(tasks):
             tasks.append(self._summary(tasks))
-        return Tasks(tuple(tasks), self.jobs_of, tuple(self.mixed))
+        waves = {one.output.attr: reason for one in deployments if (reason := rollout.reason(one.host))}
+        return Tasks(tuple(tasks), self.jobs_of, tuple(self.mixed), waves)
 
     def _running(self, stage: Stage) -> list[FlakeOutput]:
         return [one.output for one in self.judged if one.runs(stage)]
@@ -227,40 +233,13 @@ class _Maker:
             self.jobs_of[output.attr, Stage.PUSH] = task.name
         return task
 
-    def _deploy(self, output: FlakeOutput) -> list[Task]:
-        host = output.path[-1]
-        settings = self.situation.config.hosts[host]
+    def _deployment(self, output: FlakeOutput) -> Deployment:
+        settings = self.situation.config.hosts[output.path[-1]]
+        builds = tuple(self._build_needs([output]))
         gate = self._gate(settings.gate, settings.checks, [output], output.attr)
-        needs = (*self._build_needs([output]), *gate, *self._push_before(output, gate))
-        tasks = []
-        if settings.policy is Policy.MANUAL:
-            approve = job_name("approve", host)
-            tasks.append(
-                Task(
-                    name=approve,
-                    action=Action.APPROVE,
-                    stage=Stage.DEPLOY,
-                    targets=(output.attr,),
-                    needs=needs,
-                    subject=host,
-                )
-            )
-            needs = (*needs, approve)
-        name = job_name("deploy", host)
-        self.jobs_of[output.attr, Stage.DEPLOY] = name
-        tasks.append(
-            Task(
-                name=name,
-                action=Action.DEPLOY,
-                stage=Stage.DEPLOY,
-                targets=(output.attr,),
-                needs=needs,
-                takes=tuple(self._build_needs([output])),
-                store_paths=output.wanted_paths,
-                subject=host,
-            )
-        )
-        return tasks
+        self.jobs_of[output.attr, Stage.DEPLOY] = deploy_job(output.path[-1])
+        needs = (*builds, *gate, *self._push_before(output, gate))
+        return Deployment(output, needs, takes=builds, settings=self.situation.host_settings.get(output.path[-1], ""))
 
     def _push_before(self, output: FlakeOutput, gate: tuple[str, ...]) -> tuple[str, ...]:
         """The push that a deployment waits for, so that the host can fetch its system.
@@ -327,7 +306,7 @@ def _some_job_ends_by_itself(tasks: Iterable[Task]) -> bool:
     waiting: set[str] = set()
     by_itself = False
     for task in tasks:  # approvals stand before what needs them
-        if task.action is Action.APPROVE or waiting & set(task.needs):
+        if task.action in (Action.APPROVE, Action.START) or waiting & set(task.needs):
             waiting.add(task.name)
         else:
             by_itself = True

@@ -7,9 +7,11 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
+from tests.lab.deployer import Deployer, reset
 from tests.lab.host import Host, running_host
 from tests.lab.machine import Lab
 from tests.lab.runner import Runner
@@ -96,7 +98,7 @@ def make_host(lab: Lab, tmp_path: Path) -> Iterator[MakeHost]:
     _skip_for(lab.host_problem())
     with contextlib.ExitStack() as stack:
 
-        def make(name: str, **options: list[str]) -> Host:
+        def make(name: str, **options: Any) -> Host:
             folder = tmp_path / "hosts" / name
             return stack.enter_context(running_host(lab.base_image, name, folder, **options))
 
@@ -121,3 +123,19 @@ def signing_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
 def _skip_for(problem: str | None) -> None:
     if problem is not None:
         pytest.skip(f"lab: {problem}")
+
+
+@pytest.fixture(scope="session")
+def systems(private_stores: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[PrivateStore, dict[str, str]]:
+    """The store of jobs that deploy, and the systems that were built there, by name."""
+    return PrivateStore(tmp_path_factory.mktemp("systems")), {}
+
+
+@pytest.fixture
+def deployer(host: Host, systems: tuple[PrivateStore, dict[str, str]], tmp_path: Path) -> Deployer:
+    """Deploys to the machine of the module, which is as it was installed."""
+    reset(host)
+    store, built = systems
+    one = Deployer(store, host, tmp_path, built=built)
+    one.configure()
+    return one

@@ -1,4 +1,4 @@
-# Systems to deploy to a machine of the lab: one that works, and one for each way in which a switch can go wrong.
+# Systems to deploy to a machine of the lab: some that work, and one for each way in which a switch can go wrong.
 #
 #   fleet   folder of the example fleet
 #   name    of the machine
@@ -7,11 +7,19 @@ let
   system = import (fleet + "/lib/system.nix");
   make = import (fleet + "/lib/make.nix") { system = "x86_64-linux"; };
   machine =
-    host:
+    { activation ? "", ... }@host:
     system {
       system = "x86_64-linux";
-      inherit name host;
+      inherit name;
+      host = host // {
+        activation = "${reachable}\n${activation}";
+      };
     };
+  reachable = import ./reachable.nix;
+
+  # The same system with lines before its switch script, which see the action as $1.
+  switching =
+    lines: machine: derivation (machine.drvAttrs // { switchScript = lines + "\n" + machine.switchScript; });
 
   # A service that runs as long as `check` says that it can, and one that stops working later.
   program =
@@ -36,11 +44,13 @@ let
       '';
     };
   service = check: serve: { worker.program = program "worker" check serve; };
+  working = service "exit 0" "exec sleep 100000";
+  readonly-boot = "mount --bind /boot /boot; mount -o remount,bind,ro /boot";
 in
 {
   good = machine {
     motd = "good";
-    services = service "exit 0" "exec sleep 100000";
+    services = working;
   };
   better = machine {
     motd = "better";
@@ -50,6 +60,11 @@ in
   broken-activation = machine {
     motd = "broken";
     activation = "echo 'activation goes wrong here'; exit 7";
+  };
+  # It fails when it is what runs already, as NixOS's does.
+  half-activated = machine {
+    motd = "half activated";
+    activation = "ln -sfn \${0%/*} /run/current-system; echo 'half of it is there'; exit 7";
   };
   # A service cannot start: the switch itself says so.
   broken-service = machine {
@@ -61,15 +76,40 @@ in
     motd = "failing";
     services = service "exit 0" "sleep 0.5; exit 3";
   };
-  # The switch takes long enough for the network to be cut, or for us to be interrupted.
+  # The unit file is none.
+  bad-unit = machine {
+    motd = "bad unit";
+    services.worker.program = "./nowhere";
+  };
+  # The switch takes long enough for something to happen meanwhile.
   slow = machine {
     motd = "slow";
-    activation = "echo 'slow begins'; sleep 8; echo 'slow ends'";
+    services = working;
+    activation = "echo 'slow begins'; sleep 3; echo 'slow ends'";
   };
+  # Going back to it takes as long.
+  slow-to-return-to = switching ''[ "''${1-}" != test ] || sleep 2'' (machine {
+    motd = "slow to return to";
+    services = working;
+  });
+  # Making it the one to boot takes as long.
+  slow-to-install = switching ''[ "''${1-}" != boot ] || sleep 2'' (machine {
+    motd = "slow to install";
+    services = working;
+  });
   # Longer than any patience.
   endless = machine {
     motd = "endless";
     activation = "echo 'endless begins'; sleep 600";
+  };
+  # More output than anybody reads.
+  talkative = machine {
+    motd = "talkative";
+    services = working;
+    activation = ''
+      i=0
+      while [ $i -lt 20000 ]; do echo "line $i of very many, which are all the same but for their number"; i=$((i + 1)); done
+    '';
   };
   # The way back is cut off: before anything was switched, and after.
   half-lost = machine {
@@ -84,23 +124,61 @@ in
       exit 1
     '';
   };
-  # sshd goes away for good.
+  # No sshd any more: the system before starts its own again.
+  closed = machine {
+    motd = "closed";
+    activation = "systemctl stop ssh.service ssh.socket; systemctl mask --runtime ssh.service ssh.socket";
+  };
+  # sshd is ended and starts no more, whatever system runs.
   silent = machine {
     motd = "silent";
-    activation = "systemctl stop ssh.socket ssh.service; systemctl mask --runtime ssh.socket ssh.service";
+    activation = "mount --bind /bin/false /usr/sbin/sshd; systemctl stop ssh.service ssh.socket";
   };
-  needs-reboot = answering "exit 100";
+  # No network any more: the system before brings it up again.
+  offline = machine {
+    motd = "offline";
+    activation = "ip link set host0 down";
+  };
+  # The machine reboots while it is activated.
+  rebooting = machine {
+    motd = "rebooting";
+    activation = "systemctl --no-block reboot; sleep 60";
+  };
+  # Nothing can be written any more: seen by the activation, or not.
+  filling = machine {
+    motd = "filling";
+    activation = "cat /dev/zero > /var/filler";
+  };
+  quietly-filling = machine {
+    motd = "quietly filling";
+    activation = "cat /dev/zero > /var/filler || true; cat /dev/zero > /nix/var/filler || true";
+  };
+  # It runs, and the boot loader cannot be written.
+  unbootable = machine {
+    motd = "unbootable";
+    services = working;
+    activation = readonly-boot;
+  };
+  # It can only be booted.
+  needs-reboot = switching ''[ "''${1-}" != test ] || exit 100'' (machine {
+    motd = "needs a reboot";
+    services = working;
+  });
   # A unit fails that had failed before; another switch begins just before ours.
-  old-sorrow = answering ''
-    ln -sfn ''${0%/bin/*} /run/current-system
-    echo 'warning: the following units failed: old-sorrow.service' >&2
-    exit 4
-  '';
+  old-sorrow = switching ''
+    if [ "''${1-}" = test ]; then
+      ln -sfn $toplevel /run/current-system
+      echo 'warning: the following units failed: old-sorrow.service' >&2
+      exit 4
+    fi
+  '' (machine {
+    motd = "old sorrow";
+  });
   locked = answering "echo 'Could not acquire lock' >&2; exit 11";
-  # The network goes away while the machine switches, and comes back.
+  # sshd goes away while the machine switches, and comes back.
   cutting = machine {
     motd = "cutting";
-    activation = "echo 'cutting begins'; systemctl stop ssh; sleep 5; systemctl start ssh; echo 'cutting ends'";
+    activation = "echo 'cutting begins'; systemctl stop ssh; sleep 2; systemctl start ssh; echo 'cutting ends'";
   };
   large = make {
     name = "nixos-system-large";

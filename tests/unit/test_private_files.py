@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +37,28 @@ def test_a_private_file_is_nobody_elses_and_gone_afterwards() -> None:
 def test_a_place_where_nothing_can_be_written_is_none() -> None:
     with pytest.raises(ToolError, match="no place"), private_folder():
         pass
+
+
+@pytest.mark.processes
+def test_what_a_killed_process_left_is_removed_by_the_next_and_what_the_living_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = (
+        "import time\n"
+        "from pipelinegen.private_files import private_folder, write_private\n"
+        "with private_folder() as folder:\n"
+        "    print(write_private(folder / 'secret', 'secret'), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        secret = Path(child.stdout.readline().decode().strip())
+        with private_folder():
+            assert secret.exists()
+        child.send_signal(signal.SIGKILL)
+        child.wait(20)
+    assert secret.exists()
+    (tmp_path / "pipelinegen-private-link").symlink_to(tmp_path / "elsewhere")
+    with private_folder() as folder:
+        assert sorted(one.name for one in tmp_path.iterdir()) == sorted([folder.name, "pipelinegen-private-link"])

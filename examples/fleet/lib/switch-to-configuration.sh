@@ -2,12 +2,15 @@
 # NixOS's own switch-to-configuration:
 #
 #   check         may this machine switch to it at all?
-#   switch, test  make it the running system (the caller has set the profile, or has not)
-#   boot          nothing to do: the next boot takes what the profile names
+#   switch        make it the running system, and the one that the next boot takes
+#   test          make it the running system
+#   boot          make it the one that the next boot takes; the boot loader here is a file that names it
 #   dry-activate  say what `switch` would do
 #
-#   0 done   1 wrong use   2 the activation failed   4 a unit failed   11 another switch is running
-#   100 needs a reboot
+# The caller has set the profile, or has not.
+#
+#   0 done   1 wrong use, or the boot loader could not be written   2 the activation failed   4 a unit failed
+#   11 another switch is running   100 needs a reboot
 set -u
 export PATH=/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -31,6 +34,16 @@ if ! flock -n 9; then
   exit 11
 fi
 
+# As in NixOS the boot loader comes first: where it fails, the machine goes on as it was.
+case $action in
+  switch | boot)
+    if ! mkdir -p /boot || ! printf '%s\n' "$toplevel" > /boot/loader-entry.new ||
+      ! mv /boot/loader-entry.new /boot/loader-entry; then
+      echo "Failed to install bootloader" >&2
+      exit 1
+    fi
+    ;;
+esac
 case $action in
   check | boot) exit 0 ;;
 esac

@@ -8,8 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.deploy.ssh import Target, UnreachableError, connection
-from pipelinegen.errors import CommandError
+from pipelinegen.errors import CommandError, CredentialsError
 
 pytestmark = pytest.mark.processes
 
@@ -183,3 +184,127 @@ def test_a_server_that_hangs_is_noticed(target: Target, sshd: Sshd) -> None:
             target.run("true", timeout=3)
     finally:
         sshd.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where private files are made."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("source", ["file", "file variable", "variable"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda text: text, id="as it is"),
+        pytest.param(lambda text: text.replace("\n", "\r\n"), id="with CRLF"),
+        pytest.param(lambda text: text.rstrip("\n"), id="without a last newline"),
+        pytest.param(lambda text: f"\n{text}\n\n", id="with empty lines around it"),
+    ],
+)
+def test_a_key_and_known_hosts_work_wherever_they_are_and_nothing_stays_behind(
+    sshd: Sshd,
+    scratch: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    changed: Callable[[str], str],
+) -> None:
+    settings: dict[str, str | None] = {}
+    for key, file in (("ssh_key", sshd.folder / "user key"), ("known_hosts", sshd.folder / "known_hosts")):
+        copy = tmp_path / key
+        copy.write_bytes(changed(file.read_text()).encode())
+        copy.chmod(0o666)  # as GitLab's runners write them
+        monkeypatch.setenv(key.upper(), copy.read_bytes().decode() if source == "variable" else str(copy))
+        settings[f"{key}_file"] = str(copy) if source == "file" else f"${key.upper()}"
+    if source == "variable":
+        settings |= {"ssh_key_env": "SSH_KEY", "ssh_key_file": "$NOT_SET"}
+    with connection(sshd.host.model_copy(update=settings), where="hosts.here") as target:
+        assert target.run("echo here").text == "here\n"
+        (folder,) = scratch.iterdir()
+        assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+        secret = (sshd.folder / "user key").read_text().splitlines()[1]
+        assert secret not in " ".join(target.command())
+    assert list(scratch.iterdir()) == []
+
+
+def _protected(folder: Path) -> str:
+    _keygen(folder / "key")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "geheim", "-f", folder / "key"], check=True, capture_output=True)
+    return (folder / "key").read_text()
+
+
+def _old_protected(folder: Path) -> str:
+    command = ["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "geheim", "-f", str(folder / "key")]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return (folder / "key").read_text()
+
+
+def _half(folder: Path) -> str:
+    _keygen(folder / "key")
+    return "".join((folder / "key").read_text().splitlines(keepends=True)[:3])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(_protected, "protected by a passphrase", id="with a passphrase"),
+        pytest.param(_old_protected, "protected by a passphrase", id="in PEM with a passphrase"),
+        pytest.param(lambda folder: _keygen(folder / "key"), "only the public half", id="the public half"),
+        pytest.param(_half, "none that ssh reads", id="cut off"),
+        pytest.param(lambda _: "geheim\n", "none that ssh reads", id="no key at all"),
+        pytest.param(lambda _: " \n", "is empty", id="nothing"),
+    ],
+)
+def test_a_key_that_cannot_log_in_is_told_before_anything_is_asked_of_the_host(
+    sshd: Sshd,
+    scratch: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], str],
+    message: str,
+) -> None:
+    text = make(tmp_path)
+    monkeypatch.setenv("THE_KEY", text)
+    host = sshd.host.model_copy(update={"ssh_key_env": "THE_KEY"})
+    with pytest.raises(CredentialsError, match=message) as raised, connection(host, where="hosts.here"):
+        pass
+    error = raised.value
+    assert error.where == "variable THE_KEY"
+    said = f"{error.message} {error.why} {error.hint}"
+    assert "geheim" not in said
+    assert all(line not in said for line in text.splitlines() if len(line) > 20 and "-----" not in line)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_key_variable_of_type_file_is_told(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", str(sshd.folder / "user key"))
+    host = sshd.host.model_copy(update={"ssh_key_env": "THE_KEY"})
+    with pytest.raises(CredentialsError, match="missing") as raised, connection(host, where="hosts.here"):
+        pass
+    assert "$THE_KEY" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("ending", ["failure", "SIGTERM"])
+def test_keys_are_gone_however_a_deployment_ends(sshd: Sshd, scratch: Path, ending: str) -> None:
+    end = "raise SystemExit(3)" if ending == "failure" else "target.run('sleep 60')"
+    code = (
+        "import sys\n"
+        "from pipelinegen.config_hosts import HostConfig\n"
+        "from pipelinegen.deploy.ssh import connection\n"
+        "from pipelinegen.process import interruptible\n"
+        "host = HostConfig.model_validate_json(sys.argv[1])\n"
+        "with interruptible(), connection(host, where='') as target:\n"
+        "    print(target.run('echo ready').text, flush=True)\n"
+        f"    {end}\n"
+    )
+    command = [sys.executable, "-c", code, sshd.host.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGTERM if ending == "SIGTERM" else 0)
+        assert child.wait(30) != 0
+    assert list(scratch.iterdir()) == []

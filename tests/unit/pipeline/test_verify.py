@@ -21,7 +21,9 @@ from pipelinegen.pipeline.model import (
     Forward,
     IdToken,
     Image,
+    Job,
     Matrix,
+    Need,
     Pipeline,
     Retry,
     Rule,
@@ -71,6 +73,24 @@ KNOWN: dict[str, Any] = {
         of_stage={Stage.PUSH: ("PUSH_TOKEN", "/run/keys/cache"), Stage.DEPLOY: ("SSH_KEY",)}, others=("READ_TOKEN",)
     )
 }
+
+WAVE = job("wave 1", stage="deploy", needs=needs("x", "z"))
+COUNTING = job(
+    "wave 1",
+    stage="later",
+    when="always",
+    dependencies=("x", "z"),
+    script=("pipelinegen run wave --max-failures 1 -- x z",),
+)
+
+
+def waves(
+    collector: Job, behind: tuple[Need, ...] = needs("wave 1"), *more: Job, report: str | None = None
+) -> Pipeline:
+    """Deployments x and z, a collector, and a deployment y behind it."""
+    first = [deploy(name, artifacts=Artifacts(paths=(report or f"{name}.json",), when="always")) for name in ("x", "z")]
+    return pipeline(*first, *more, collector, deploy("y", stage="later", needs=behind), stages=(*STAGES, "later"))
+
 
 CASES = (
     Case("L01", only(), "no job starts", None),
@@ -214,6 +234,20 @@ CASES = (
     Case("D01", pipeline(deploy(when="manual", allow_failure=False)), "is manual", also="R3"),
     Case("D01", pipeline(deploy(allow_failure=True)), "allowed to fail"),
     Case("D01", pipeline(deploy(allow_failure=ExitCodes(exit_codes=(10,)))), "allowed to fail"),
+    Case("D02", waves(WAVE.model_copy(update={"allow_failure": True})), "is allowed to fail", "wave 1"),
+    Case("D02", waves(WAVE.model_copy(update={"allow_failure": ExitCodes(exit_codes=(1,))})), "is allowed", "wave 1"),
+    Case("D02", waves(WAVE.model_copy(update={"when": "always"})), "counts nothing", "wave 1"),
+    Case("D02", waves(WAVE.model_copy(update={"when": "on_failure"})), "counts nothing", "wave 1"),
+    Case("D02", waves(COUNTING.model_copy(update={"script": ("true 'run wave",)})), "counts nothing", "wave 1"),
+    Case("D02", waves(COUNTING.model_copy(update={"when": "on_failure"})), "no `needs`", "wave 1"),
+    Case("D02", waves(COUNTING.model_copy(update={"needs": needs("x", "z", artifacts=True)})), "no `needs`", "wave 1"),
+    Case("D02", waves(COUNTING.model_copy(update={"dependencies": None})), "`dependencies`", "wave 1", also="D03"),
+    Case("D03", waves(WAVE, needs("summary")), "neither part of 'wave 1' nor waits", "y"),
+    Case("D03", waves(COUNTING, needs("x", "z")), "neither part of 'wave 1' nor waits", "y"),
+    Case("D03", waves(WAVE.model_copy(update={"needs": needs("x")})), "neither part", "z"),
+    Case("D03", waves(COUNTING.model_copy(update={"dependencies": ("x",)})), "neither part", "z"),
+    Case("D03", waves(WAVE, needs("start wave 2"), manual("start wave 2", stage="deploy")), "nor waits for it", "y"),
+    Case("D04", waves(COUNTING, report="deploy.json"), "'deploy.json' by 'x' and by 'z'", "wave 1"),
     Case("S01", pipeline(x(environment=Environment(name="publish", action="access"))), "'publish', with its secrets"),
     Case("S01", pipeline(x(environment=Environment(name="p", action="prepare"), stage="test")), "builds or tests"),
     Case("S01", pipeline(deploy(stage="test")), "environment 'x'"),
@@ -298,6 +332,12 @@ def test_a_sound_pipeline_breaks_none(merge_request: bool) -> None:
 
 
 SOUND = {
+    "a collector between two waves": waves(WAVE),
+    "a collector that counts": waves(COUNTING),
+    "a wave that a person starts": waves(
+        WAVE, needs("wave 1", "start wave 2"), manual("start wave 2", stage="deploy", needs=needs("wave 1"))
+    ),
+    "a host with an approval of its own": waves(WAVE, needs("own"), manual("own", stage="deploy")),
     "optional need of a job that is not there": pipeline(x(needs=(*needs("ghost", optional=True), *needs("summary")))),
     "need of a parent's job": pipeline(x(needs=needs("inspect", pipeline="$PARENT_PIPELINE_ID"))),
     "stages before and after all": pipeline(x(stage=".pre"), job("y", stage=".post", needs=needs("x"))),

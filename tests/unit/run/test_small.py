@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from pipelinegen import durations
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console
-from pipelinegen.deploy import activate, switch
 from pipelinegen.deploy.report import DeployReport
 from pipelinegen.deploy.ssh import Target, connection
 from pipelinegen.deploy.state import HostState
@@ -261,41 +260,6 @@ def test_a_missing_key_is_a_matter_of_credentials(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_host_runs_a_system_when_it_runs_and_boots_it(running: str | None, profile: str | None, answer: bool) -> None:
     assert HostState(running=running, profile=profile).runs("/a") is answer
-
-
-@pytest.mark.parametrize(
-    ("line", "tolerated"),
-    [
-        ("warning: the following units failed: a.service", True),
-        ("warning: the following units failed: a.service, b.service", True),
-        ("warning: the following units failed: a.service c.service", False),
-        ("something else", False),
-    ],
-)
-def test_units_that_failed_before_are_told_from_new_ones(line: str, tolerated: bool) -> None:
-    assert activate.only_known(switch.units_named(line), ("a.service", "b.service")) is tolerated
-
-
-def test_failed_units_are_known_however_much_is_said_after_them() -> None:
-    following = switch._Following(Console(io.StringIO()), 240, "unit")
-    following.take(b"running\nthe following units failed: old.service\n" + b"status\n" * (switch.LOG_LINES + 1))
-    ended = following.finished("4")
-    assert ended.failed_units == ("old.service",)
-    assert len(ended.log) == switch.LOG_LINES
-
-
-def test_a_hosts_log_is_put_together_from_pieces() -> None:
-    reader = switch.LogReader()
-    assert reader.take(b"running\none\ntw") == ("running", ["one"], False)
-    assert reader.offset == 7
-    assert reader.take(b"running\no\n") == ("running", ["two"], False)
-    assert reader.take(b"done 4\nthree") == ("done 4", ["three"], False)
-
-
-def test_a_long_log_is_read_on_at_once() -> None:
-    reader = switch.LogReader()
-    _, _, more = reader.take(b"running\n" + b"x" * 65536)
-    assert more
 
 
 def test_a_report_becomes_the_error_with_its_outcome() -> None:
