@@ -182,17 +182,18 @@ class DeployOutcome(enum.IntEnum):
 
 
 _MEANINGS = {
-    DeployOutcome.FAILED: "something failed that is not to undo a deployment (`rollback_on`), or could not: "
-    "the report says what the host runs",
+    DeployOutcome.FAILED: "something failed that is not to undo a deployment (`rollback_on`), or before there was "
+    "anything to undo: the report says what the host runs",
     DeployOutcome.WARNINGS: "deployed, but units failed that may; only with `fail_on_warnings`",
     DeployOutcome.ROLLED_BACK: "the new system was bad; the previous one runs again and is healthy",
     DeployOutcome.ROLLED_BACK_UNHEALTHY: "the new system was bad; the previous one runs again and is not healthy",
-    DeployOutcome.ROLLBACK_FAILED: "the new system was bad, and the previous one could not be brought back",
+    DeployOutcome.ROLLBACK_FAILED: "the host is neither as it was nor as it should be: somebody must look at it",
     DeployOutcome.BOOT_FAILED: "the new system runs, but the next boot takes the one before",
     DeployOutcome.REFUSED: "refused before anything was switched; the host runs what it ran",
     DeployOutcome.LOCKED: "another deployment or switch is going on there; this one changed nothing",
     DeployOutcome.STATE_UNKNOWN: "the host does not answer; what it runs is not known",
-    DeployOutcome.REBOOT_REQUIRED: "the new system waits for a reboot; the host still runs the previous one",
+    DeployOutcome.REBOOT_REQUIRED: "a reboot is needed: the next boot takes the new system, or parts of it "
+    '(`on_reboot_needed = "fail"`) wait for one',
 }
 
 

@@ -172,7 +172,7 @@ def _with_flake_hosts(
     merged = with_flake_hosts(source, inventory, loaded.config)
     for note in merged.notes:
         console.warn(note)
-    return replace(request, loaded=replace(loaded, config=merged.config)), merged.settings
+    return replace(request, loaded=loaded.model_copy(update={"config": merged.config})), merged.settings
 
 
 def _say_surroundings(

@@ -142,8 +142,12 @@ class Transport:
             raise ApiError(said, status=error.response_code, lacks_scope=lacks_scope) from error
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _TransientError(self._said(type(error).__name__, error)) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:  # those of the library are OSErrors
-            raise ApiError(self._said(type(error).__name__, error)) from error
+        except (OSError, http.client.HTTPException) as error:  # all errors of the library are OSErrors
+            # Of a header that cannot be sent it tells the value, escaped.
+            words = "" if isinstance(error, ValueError) else error
+            raise ApiError(self._said(type(error).__name__, words)) from None
+        except ValueError as error:
+            raise ApiError(type(error).__name__) from None
 
     def _said(self, what: str, words: object) -> str:
         """`what`, and what was said about it where that is short and no page for browsers; without secrets."""
@@ -187,6 +191,7 @@ def session() -> requests.Session:
 
 def _wait_if_asked(response: requests.Response, **_: object) -> None:
     if response.status_code in TRANSIENT:
+        response.close()
         raise _TransientError(
             _status(response.status_code), status=response.status_code, pause=asked_pause(response.headers, time.time())
         )

@@ -57,6 +57,13 @@ def settings_option(function: Callable[..., Any]) -> Callable[..., Any]:
     "system that runs. A second bare --rollback comes back to where the first one began.",
 )
 @click.option(
+    "--undo",
+    type=click.Path(dir_okay=False),
+    metavar="REPORT",
+    help="Instead of --system: the generation from before the deployment of this JSON report. Nothing is done where "
+    "that did not end well, or the host has another system by now.",
+)
+@click.option(
     "--action",
     type=click.Choice(ACTIONS),
     help="switch: now and at boot; boot: at the next boot; test: until the next boot; dry-activate: only say what "
@@ -85,6 +92,7 @@ def command(
     host: str,
     system: str | None,
     rollback: Wanted | None,
+    undo: str | None,
     action: str | None,
     *,
     dry_run: bool,
@@ -102,17 +110,23 @@ def command(
     from pipelinegen.changes.newer import Newer
     from pipelinegen.config_file import with_host
     from pipelinegen.deploy.deployment import run_deploy
+    from pipelinegen.deploy.undo import find_way_back
     from pipelinegen.process import interruptible
 
-    _refuse_nonsense(system, rollback, action, revision, dry_run=dry_run)
+    _refuse_nonsense(system, rollback, action, revision, dry_run=dry_run, undo=undo)
     seconds = _seconds(timeout)
     session = open_session(ctx)
-    commit = revision or (session.env.commit_sha if rollback is None else None)
+    commit = revision or (session.env.commit_sha if system is not None else None)
+    config = with_host(session.load_config(), host, settings)
     with interruptible():
+        if undo is not None:
+            rollback = find_way_back(host, session.directory / undo, config=config, console=session.console)
+            if rollback is None:
+                return
         done = run_deploy(
             host,
             system,
-            config=with_host(session.load_config(), host, settings),
+            config=config,
             # What leaves this machine is taken only from where no merge request can have put it.
             kind=trusted_class(session, kind, by_hand="protected"),
             console=session.console,
@@ -130,11 +144,21 @@ def command(
 
 
 def _refuse_nonsense(
-    system: str | None, rollback: Wanted | None, action: str | None, revision: str | None, *, dry_run: bool
+    system: str | None,
+    rollback: Wanted | None,
+    action: str | None,
+    revision: str | None,
+    *,
+    dry_run: bool,
+    undo: str | None = None,
 ) -> None:
     from pipelinegen.changes.read import is_commit_id
     from pipelinegen.errors import UsageError
 
+    if undo is not None:
+        if system is not None or rollback is not None:
+            raise UsageError("--undo excludes --system and --rollback", hint="its report says what to go back to")
+        rollback = "previous"
     if system is None and rollback is None:
         raise UsageError("there is nothing to deploy", hint="--system PATH, or --rollback [GENERATION]")
     if system is not None and rollback is not None:

@@ -156,6 +156,7 @@ class _Deployment:
         self.newer = newer
         self.deadline = deadline
         self.sleep = sleep
+        self.own_generation = False
         self.findings = Findings()
         self.phases: list[Phase] = []
         self.survey: Survey | None = None
@@ -205,7 +206,7 @@ class _Deployment:
         findings = self.findings
         try:
             if wanted is not None:
-                self.system = self._generation(wanted)
+                self.own_generation, self.system = True, self._generation(wanted)
             self.survey = preflight.survey(
                 self.target,
                 self.name,
@@ -265,8 +266,10 @@ class _Deployment:
         except (UnreachableError, CommandError) as error:
             raise transfer.refused("the host's garbage collector cannot be held off", error) from error
         try:
-            with self._phase("copy", "Bringing the system to the host"):
-                transfer.transfer(self.target, self.host, self.system, self.console)
+            if not self.own_generation:
+                with self._phase("copy", "Bringing the system to the host"):
+                    left = max(self.deadline - self.console.clock(), 1.0)
+                    transfer.transfer(self.target, self.host, self.system, self.console, seconds=left)
             if self.action == "dry-activate":
                 return self._dry_activate(before)
             change = Change(

@@ -22,7 +22,18 @@ GONE = 3
 
 
 class Followed:
-    """One supervisor, followed: its journal is shown, and silence is borne."""
+    """One supervisor, followed: its journal is shown, and silence is borne.
+
+    Args:
+        target: the host.
+        console: where people read along; its clock counts.
+        sleep: waits for seconds.
+        patience: seconds of silence that are borne.
+
+    Attributes:
+        silent: whether the host has been silent for longer than that.
+        renew_every: seconds between two signs of life.
+    """
 
     def __init__(self, target: Target, console: Console, sleep: Callable[[float], None], patience: float) -> None:
         self.supervisor = Supervisor(target)
@@ -71,7 +82,6 @@ class Followed:
             except (UnreachableError, CommandError) as error:
                 # An activation may take away what we ask through (sudo, systemd's bus), for a while or for good.
                 if self._lost(error):
-                    self.silent = True
                     return last
                 continue
             last = status
@@ -143,6 +153,7 @@ class Followed:
         if self._away is not None:
             self._turn(self._home if self.supervisor.target is self._away else self._away)
         if self._console.clock() - self._heard > self._patience:
+            self.silent = True
             return True
         self._sleep(PAUSE)
         return False

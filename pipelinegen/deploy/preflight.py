@@ -134,7 +134,7 @@ def survey(
     checks.check_newer(seen, host, revision, newer, target.address, findings)
     checks.check_drift(seen, system, host, target.address, findings)
     checks.check_last(seen, target.address, findings)
-    found = Survey(state=state, generation=seen.generation, deployed=seen.deployed, last=seen.last)
+    found = Survey(state=state, generation=state.generation, deployed=seen.deployed, last=seen.last)
     if reasons:
         return found
     missing, diff, new = look.compare(seen, new)
@@ -196,7 +196,7 @@ class _Look:
         """The host runs and boots the system already."""
         return Survey(
             state=state,
-            generation=seen.generation,
+            generation=state.generation,
             missing_bytes=0,
             reboot_needed=reboot_needed(seen.running, seen.booted),
             deployed=seen.deployed,

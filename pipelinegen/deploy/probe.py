@@ -64,7 +64,6 @@ ROOT = (
     + _FACTS
     + f"""\
 say root yes
-if [ -L {PROFILE} ]; then say generation "$(readlink {PROFILE})"; fi
 tool=/run/current-system/sw/bin/nixos-version
 if [ -x $tool ]; then say revision "$(timeout 10 $tool --configuration-revision 2> /dev/null | head -n 1)"; fi
 
@@ -157,7 +156,6 @@ class Seen(Value):
         nix: what `nix-store --version` says; null where there is no Nix.
         groups: those of the user who logs in.
         state: what it runs; null where we may not ask.
-        generation: number of the profile's generation.
         revision: the commit that the running system says it is of.
         locks: who is at it: `ours`, `system`, `nixos-rebuild`.
         holder: the activation that holds, or held, our lock.
@@ -177,7 +175,6 @@ class Seen(Value):
     nix: str | None = None
     groups: tuple[str, ...] = ()
     state: HostState | None = None
-    generation: int | None = None
     revision: str = ""
     locks: tuple[str, ...] = ()
     holder: str = ""
@@ -249,7 +246,6 @@ def seen(text: str, stderr: Sequence[str] = ()) -> Seen:
         return next(iter(said.get(key, ())), "")
 
     root = "root" in said
-    generation = re.fullmatch(r"system-([0-9]{1,9})-link", one("generation").rpartition("/")[2])
     return Seen(
         root=root,
         whole="done" in said,
@@ -261,7 +257,6 @@ def seen(text: str, stderr: Sequence[str] = ()) -> Seen:
         nix=one("nix") if "nix" in said else None,
         groups=tuple(one("groups").split()),
         state=host_state(said) if root else None,
-        generation=int(generation[1]) if generation else None,
         revision=one("revision").strip(),
         locks=tuple(dict.fromkeys(said.get("locked", ()))),
         holder=one("holder"),

@@ -178,7 +178,9 @@ def host_answer(said: str, seconds: float) -> Answer:
     if whole and status:
         return Answer(status, text)
     why = " ".join(_STATUS[0].sub("", words).split())
-    return Answer(fault=why or f"curl or wget ended with {code}")
+    if status and (not why or _STATUS[1].search(why)):
+        why = "the page is not whole"
+    return Answer(fault=f"{status}, but {why}" if status else why or f"curl or wget ended with {code}")
 
 
 def _on_host(script: str, question: str, target: Target, seconds: float, alive: Callable[[], None]) -> str | Answer:

@@ -9,6 +9,7 @@ from pipelinegen.deploy.report import DeployReport
 from pipelinegen.deploy.report_junit import to_junit
 from pipelinegen.deploy.report_markdown import to_markdown
 from pipelinegen.deploy.report_metrics import to_metrics
+from pipelinegen.errors import ToolError
 from pipelinegen.values import Value
 
 
@@ -21,19 +22,30 @@ class ReportFiles(Value):
     metrics: Path | None = None
 
     def write(self, report: DeployReport) -> None:
-        """Write what is asked for, each file in one step.
+        """Write what is asked for, each file in one step, also where another one cannot be written.
 
         Raises:
-            ToolError: a file cannot be written.
+            ToolError: a file cannot be written; of several, the first.
         """
-        if self.json_file is not None:
-            files.write_atomic(self.json_file, report.model_dump_json(indent=2) + "\n")
-        if self.markdown is not None:
-            files.write_atomic(self.markdown, to_markdown(report))
-        if self.junit is not None:
-            files.write_atomic(self.junit, to_junit(report))
-        if self.metrics is not None:
-            files.write_atomic(self.metrics, to_metrics(report))
+        problems: list[ToolError] = []
+        for path, view in (
+            (self.json_file, _json),
+            (self.markdown, to_markdown),
+            (self.junit, to_junit),
+            (self.metrics, to_metrics),
+        ):
+            if path is None:
+                continue
+            try:
+                files.write_atomic(path, view(report))
+            except ToolError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+
+def _json(report: DeployReport) -> str:
+    return report.model_dump_json(indent=2) + "\n"
 
 
 NO_FILES = ReportFiles()

@@ -8,11 +8,11 @@ from pipelinegen.deploy.report import DEPLOYED, DRY_RUN, INTERRUPTED, UNCHANGED,
 from pipelinegen.deploy.say import headline
 from pipelinegen.run.junit import Case, to_xml
 
-_NOTHING_BEGUN = {UNCHANGED, DRY_RUN, "refused", "locked"}
 _GONE_WELL = {DEPLOYED, "warnings"}
 _ROLLBACKS = {"rolled-back", "rolled-back-unhealthy", "rollback-failed"}
-_PREFLIGHT = ("preflight",)
-_COPY = ("copy",)
+_REFUSED = {"refused", "locked"}
+_LATER = ("reboot", "smoke")
+"""Phases behind the activation."""
 _CALM = (None, 0, 4)
 """Exit codes of switch-to-configuration with which the system was activated; 4: some units failed."""
 
@@ -21,7 +21,7 @@ def to_junit(report: DeployReport) -> bytes:
     """The document. A deployment that failed or was interrupted has at least one failed case, others none.
 
     Cases keep their names from run to run, so that GitLab can compare: preflight, copy, activation, units, one
-    per probe, confirmation; a rollback has one more.
+    per probe, confirmation; a reboot and a rollback have one more each.
     """
     cases = list(_cases(report))
     if _bad(report) and not any(case.failure is not None for case in cases):
@@ -31,35 +31,37 @@ def to_junit(report: DeployReport) -> bytes:
 
 def _cases(report: DeployReport) -> Iterator[Case]:
     reached = {phase.name for phase in report.phases}
-    refused = report.result in {"refused", "locked"}
-    copied = bool(reached.intersection(_COPY))
-    begun = bool(reached - {*_PREFLIGHT, *_COPY}) and report.result not in _NOTHING_BEGUN
+    begun = bool(reached - {"preflight", "copy"}) and report.result not in {UNCHANGED, DRY_RUN}
+    refused = _why(report) if report.result in _REFUSED else None
+    log = "\n".join(report.log)
     yield Case(
         "preflight",
-        _seconds(report, *_PREFLIGHT),
-        failure=_why(report) if refused and not copied else None,
+        _seconds(report, "preflight"),
+        failure=refused if "copy" not in reached and not begun else None,
         output="\n".join(report.refusals),
     )
     yield Case(
         "copy",
-        _seconds(report, *_COPY),
-        failure=_why(report) if refused and copied else None,
-        skipped=None if copied else "nothing was to be copied",
+        _seconds(report, "copy"),
+        failure=refused if "copy" in reached and not begun else None,
+        skipped=None if "copy" in reached else "nothing was to be copied",
     )
     yield Case(
         "activation",
-        _seconds(report, *(reached - {*_PREFLIGHT, *_COPY})),
-        failure=_why(report) if begun and _activation_failed(report) else None,
+        _seconds(report, *(reached - {"preflight", "copy", *_LATER})),
+        failure=refused or (_why(report) if _activation_failed(report) else None) if begun else None,
         skipped=None if begun else "it was not begun",
-        output="\n".join(report.log),
+        output=log,
     )
     yield Case(
         "units",
         0.0,
         failure=f"newly failed: {', '.join(report.newly_failed)}" if report.newly_failed and _bad(report) else None,
         skipped=None if begun else "nothing was activated",
-        output="\n".join(report.log),
+        output=log,
     )
+    if "reboot" in reached:
+        yield Case("reboot", _seconds(report, "reboot"))
     for kind, probes in (("health", report.health), ("smoke", report.smoke)):
         yield from (_probe(kind, one, report) for one in probes)
     unconfirmed = report.result in {*_ROLLBACKS, "boot-failed", "state-unknown", "reboot-required"}
@@ -68,7 +70,9 @@ def _cases(report: DeployReport) -> Iterator[Case]:
         0.0,
         # After another failure it is that one which says why nobody confirmed.
         failure=_why(report) if begun and unconfirmed and not _blamed(report) else None,
-        skipped=None if begun and (report.result in _GONE_WELL or not _blamed(report)) else "there was none",
+        skipped=None
+        if begun and (report.result in _GONE_WELL or not (_blamed(report) or refused))
+        else "there was none",
     )
     if report.result in _ROLLBACKS:
         yield Case("rollback", 0.0, failure=None if report.result == "rolled-back" else _why(report))

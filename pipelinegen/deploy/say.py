@@ -28,7 +28,7 @@ _HEADLINES = {
     "refused": "refused: nothing was switched",
     "locked": "locked: another deployment or switch is going on there",
     "state-unknown": "the host does not answer: what it runs is not known",
-    "reboot-required": "waits for a reboot",
+    "reboot-required": "a reboot is needed",
 }
 
 
@@ -87,7 +87,7 @@ def _sentence(report: DeployReport) -> str:
         "refused": f"{headline(report)}; {_runs(report.after or report.before)}",
         "locked": f"{headline(report)}; {_runs(report.after or report.before)}",
         "state-unknown": f"{headline(report)}; an activation that was begun ends by itself there{unit}",
-        "reboot-required": f"waits for a reboot: {now}",
+        "reboot-required": f"a reboot is needed: {now}",
     }
     return sentences.get(report.result, f"{headline(report)}; {now}")
 

@@ -118,9 +118,11 @@ class SupervisedActivation:
             log_folder=self._host.log_folder,
         )
         applied = self._carry_out(order, to)
-        undone = {DeployOutcome.ROLLED_BACK, DeployOutcome.ROLLED_BACK_UNHEALTHY}
         because = "; ".join(part for part in (why, applied.why) if part)
-        return dataclasses.replace(applied, why=because if applied.outcome in undone else applied.why or because)
+        if applied.outcome in {DeployOutcome.LOCKED, DeployOutcome.FAILED}:
+            message = "the new system was confirmed and proved bad, but could not be taken back"
+            return dataclasses.replace(applied, outcome=DeployOutcome.ROLLBACK_FAILED, message=message, why=because)
+        return dataclasses.replace(applied, why=because)
 
     def _at_next_boot(self, order: Order, before: HostState, refused: Applied) -> Applied:
         """NixOS says that only a boot leads to this system: then the next one does."""
@@ -145,8 +147,6 @@ class SupervisedActivation:
             after = self._settled(run)
         failed, _ = self._failed_units(before, after, run, None)
         verdict = judge(order, status, before, after, failed)
-        if order.action == "restore" and status.result == "restored" and verdict.outcome is None:
-            verdict = Verdict(DeployOutcome.ROLLED_BACK, "the system before runs again")
         if after is not None and status.over:
             run.clean_up()
         return self._applied(verdict, status, judgement, after, run)
@@ -223,10 +223,10 @@ class SupervisedActivation:
 
     def _rescue(self, order: Order, before: HostState, run: Followed, status: Status) -> Status:
         """Somebody ended the supervisor half-way: another one brings back what ran."""
-        if self._settled(run) is None:
+        state = self._settled(run)
+        if state is None:
             return status
         self._console.warn(f"{run.supervisor.unit} was ended from outside; bringing back {before.running}")
-        state = read_state(run.supervisor.target)
         back = dataclasses.replace(order, action="restore", system=order.previous, previous=state.running or "")
         rescuer = Followed(self._target, self._console, self._sleep, self._patience)
         ended = rescuer.start(back) or rescuer.follow()

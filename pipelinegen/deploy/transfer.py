@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from pipelinegen import local_store, remote_store
+from pipelinegen import local_store, process, remote_store
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean
 from pipelinegen.deploy.preflight import missing_on
@@ -27,7 +27,9 @@ _FETCH = """\
 nix-store --realise "$1" --option narinfo-cache-negative-ttl 0 --option connect-timeout 15 > /dev/null
 """
 
-FETCH_TIMEOUT = 3600.0
+
+class _LateError(process.EndNowError):
+    """The time for copying is up."""
 
 
 class Roots:
@@ -53,15 +55,16 @@ class Roots:
             console.warn(f"{ROOTS}/{self._name}-* stay on {self._target.address} for a day: {error.message}")
 
 
-def transfer(target: Target, host: HostConfig, system: str, console: Console) -> None:
-    """Make `system` (which is in the local store) valid in the host's store.
+def transfer(target: Target, host: HostConfig, system: str, console: Console, *, seconds: float) -> None:
+    """Make `system` (which is in the local store) valid in the host's store, within `seconds`.
 
     Raises:
         DeployError: REFUSED, since the host still runs what it ran.
     """
+    end = console.clock() + seconds
     try:
         if host.substitute:
-            _let_fetch(target, system, console)
+            _let_fetch(target, system, console, seconds)
         missing = missing_on(target, local_store.requisites([system]))
     except (UnreachableError, CommandError) as error:
         raise refused("the host cannot be asked what it has", error) from error
@@ -69,6 +72,12 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console) ->
         return
     console.say(f"copying {len(missing)} paths to {target.address}")
     lines = LineLog(console, f"copying to {target.address}")
+
+    def idle() -> None:
+        lines.idle()
+        if console.clock() > end:
+            raise _LateError
+
     try:
         remote_store.copy(
             [system],
@@ -78,17 +87,23 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console) ->
             substitute_on_destination=host.substitute,
             env=target.nix_environment,
             on_line=lines.line,
-            on_idle=lines.idle,
+            on_idle=idle,
         )
+    except _LateError:
+        raise DeployError(
+            "the system could not be copied to the host in time",
+            outcome=DeployOutcome.REFUSED,
+            hint="what arrived stays there: deploy again, or raise `timeout` of the host",
+        ) from None
     except CommandError as error:
         raise refused("the system could not be copied to the host", error) from error
 
 
-def _let_fetch(target: Target, system: str, console: Console) -> None:
+def _let_fetch(target: Target, system: str, console: Console, seconds: float) -> None:
     """What the host's own caches have need not travel through here. That they have not all is no failure."""
     lines = LineLog(console, f"waiting for {target.address} to fetch from its caches")
     try:
-        target.run(_FETCH, system, root=True, timeout=FETCH_TIMEOUT, on_line=lambda _: None, on_idle=lines.idle)
+        target.run(_FETCH, system, root=True, timeout=seconds, on_line=lambda _: None, on_idle=lines.idle)
     except CommandError:
         console.say(f"{target.address} cannot fetch all of it from the caches it knows; the rest is copied")
 

@@ -46,11 +46,14 @@ def with_flake_hosts(source: FlakeSource, inventory: Inventory, config: Config) 
         raise FlakeError("Nix does not take the locked inputs of the flake", where=source.reference, why=why) from error
     found: list[FoundHost] = []
     notes: list[str] = []
+    unread: set[str] = set()
     for tool in dict.fromkeys(config.hosts_from):
-        hosts, untold = evaluator.hosts(tool, failed)
+        hosts, lost = evaluator.hosts(tool, failed)
         found += hosts
-        notes += untold
-    merged = merge(config, found, systems | failed)
+        unread.update(lost)
+        where = _ABSENT[tool][0]
+        notes += [f"{where}.{show([name])}: cannot be evaluated, like the host itself" for name in lost]
+    merged = merge(config, found, systems | failed, unread)
     return Merged(merged.config, merged.settings, (*notes, *merged.notes))
 
 
@@ -69,7 +72,7 @@ class _Evaluator:
         self._settings = config.evaluation
 
     def hosts(self, tool: str, failed: Collection[str]) -> tuple[list[FoundHost], list[str]]:
-        """What one tool's output says, and what it does not say of hosts that cannot be evaluated anyway."""
+        """What one tool's output says, and the hosts of which it cannot be read, nor they themselves."""
         output, hint = _ABSENT[tool]
         try:
             listed = self._evaluate(tool, None)
@@ -84,9 +87,9 @@ class _Evaluator:
                 hint="in the flake's outputs: colmenaHive = colmena.lib.makeHive self.outputs.colmena;",
             )
         names = sorted(listed["nodes"])
-        records, notes = self._records(tool, names, failed, output)
+        records, lost = self._records(tool, names, failed, output)
         above = listed.get("settings", {})
-        return [from_deploy_rs(one, above) if tool == "deploy-rs" else from_colmena(one) for one in records], notes
+        return [from_deploy_rs(one, above) if tool == "deploy-rs" else from_colmena(one) for one in records], lost
 
     def _records(
         self, tool: str, names: list[str], failed: Collection[str], output: str
@@ -95,7 +98,7 @@ class _Evaluator:
             return self._described(tool, names), []
         # One of them is to blame; Nix does not go on without it.
         records: list[dict[str, Any]] = []
-        notes: list[str] = []
+        lost: list[str] = []
         for name in names:
             try:
                 records += self._described(tool, [name])
@@ -105,8 +108,8 @@ class _Evaluator:
                     raise FlakeError(
                         "a host cannot be taken over from the flake", where=where, why=str(error)
                     ) from None
-                notes.append(f"{output}.{show([name])}: cannot be evaluated, like the host itself")
-        return records, notes
+                lost.append(name)
+        return records, lost
 
     def _described(self, tool: str, names: list[str]) -> list[dict[str, Any]]:
         if not names:

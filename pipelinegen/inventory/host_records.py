@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -169,13 +169,16 @@ class Merged:
     notes: tuple[str, ...] = ()
 
 
-def merge(config: Config, found: Iterable[FoundHost], names: Iterable[str]) -> Merged:
+def merge(
+    config: Config, found: Iterable[FoundHost], names: Iterable[str], unread: Collection[str] = frozenset()
+) -> Merged:
     """Put both together: key by key, the configuration wins over the flake, and what is found first over the rest.
 
     Args:
         config: with hosts that may lack an address.
         found: as the flake says.
         names: of the flake's `nixosConfigurations`; a node of another name is nobody's host.
+        unread: hosts of which the flake's word could not be read, nor they themselves: nothing is deployed there.
 
     Raises:
         ConfigError: a host's settings are wrong, or it has no address; all findings at once.
@@ -207,7 +210,7 @@ def merge(config: Config, found: Iterable[FoundHost], names: Iterable[str]) -> M
         except ValidationError as error:
             problems += [_problem(name, finding, places.get(name, {})) for finding in error.errors()]
             continue
-        if not hosts[name].address:
+        if not hosts[name].address and name not in unread:
             problems.append(f"hosts.{show([name])}.address: missing, also in what hosts_from names")
         if more:
             said = hosts[name].model_dump(mode="json", include=set(more))

@@ -45,7 +45,7 @@ def test_a_system_is_brought_there_switched_to_and_found_running(deployer: Deplo
     assert (kept["system"], kept["previous"], kept["result"]) == (good, deployer.host.initial_system, "confirmed")
     assert last_record(deployer.host)["result"] == "confirmed"
 
-    shows(shown("the system that runs already"), deployer, "good", "runs it already")
+    shows(shown("the system that runs already"), deployer, "good", "already; nothing to do")
 
     # What the next boot takes is more than a word.
     deployer.host.restart()

@@ -82,7 +82,7 @@ ANSWERS: dict[str, bytes] = {
     "/good": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nall up\n",
     "/empty": b"HTTP/1.1 204 No Content\r\n\r\n",
     "/moved": b"HTTP/1.1 302 Found\r\nLocation: /good\r\nContent-Length: 5\r\n\r\nmoved",
-    "/error": b"HTTP/1.1 500 Oh\r\nContent-Length: 28\r\n\r\nthe database is \x1b[2J away",
+    "/error": b"HTTP/1.1 500 Oh\r\nContent-Length: 25\r\n\r\nthe database is \x1b[2J away",
     "/lost": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
     "/short": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnot all",
     "/nonsense": b"SSH-2.0-OpenSSH_9.2\r\n",

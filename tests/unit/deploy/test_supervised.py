@@ -145,7 +145,7 @@ def test_a_supervisor_that_was_ended_half_way_is_followed_by_one_that_brings_the
     ticks: Iterator[float],
 ) -> None:
     gone = status("activating").replace("active=yes\n", "")
-    host = Host(statuses=[gone, gone, gone, RESTORED], states=[(NEW, OLD), (NEW, OLD), (OLD, OLD)])
+    host = Host(statuses=[gone, gone, gone, RESTORED], states=[(NEW, OLD), (OLD, OLD)])
     applied = apply(host, ticks)
     assert [order["action"] for order in host.orders] == ["switch", "restore"]
     assert applied.outcome is DeployOutcome.ROLLED_BACK
