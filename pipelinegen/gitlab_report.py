@@ -51,16 +51,15 @@ class Ended(Value):
     sentence: str = ""
 
 
-def report_deployed(env: CiEnv, ended: Ended, console: Console, *, seconds: float = SECONDS) -> None:
+def report_deployed(env: CiEnv, ended: Ended, console: Console) -> None:
     """Tell GitLab; outside of its jobs there is nobody to tell.
 
     Args:
         env: what GitLab says of the job.
         ended: how the deployment ended.
         console: where trouble is said, as warnings: nothing is raised.
-        seconds: that this may take.
     """
-    api = connect(env, seconds=seconds)
+    api = connect(env, seconds=SECONDS)
     if api is None or env.commit_sha is None:
         return
     ref = env.tag or env.branch or env.ref_name

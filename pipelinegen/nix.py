@@ -264,6 +264,16 @@ def evaluate_json(
     ).text
 
 
+def evaluate_raw(installable: str, *, on_line: Callable[[str], None]) -> str:
+    """The text that an attribute of a flake is: `nix eval --raw`.
+
+    Raises:
+        CommandError: it cannot be evaluated, or is no text.
+    """
+    command = ["nix", *FEATURES, "eval", "--raw", "--no-write-lock-file", installable]
+    return process.run(command, env=_environment(), on_line=on_line).text.strip()
+
+
 def _evaluation(*options: str, pure: bool, allow_import_from_derivation: bool) -> list[str]:
     """The command that evaluates what it reads from its standard input."""
     return [

@@ -110,6 +110,7 @@ def command(
     from pipelinegen.changes.newer import Newer
     from pipelinegen.config_file import with_host
     from pipelinegen.deploy.deployment import run_deploy
+    from pipelinegen.deploy.tell_gitlab import tell_gitlab
     from pipelinegen.deploy.undo import find_way_back
     from pipelinegen.process import interruptible
 
@@ -140,6 +141,7 @@ def command(
             reports=_files(session, report, markdown, junit, metrics),
             outputs=session.outputs,
         )
+        tell_gitlab(done, config.hosts[host], session.env, session.console, rollback=rollback is not None)
     done.raise_if_failed()
 
 

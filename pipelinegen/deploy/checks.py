@@ -1,10 +1,9 @@
-"""The rules of the pre-flight: from what a host said to what speaks against a deployment. Pure."""
+"""Whether a host is fit for a deployment, and this system for it: rules of the pre-flight. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
@@ -12,7 +11,6 @@ from pipelinegen.console import clean
 from pipelinegen.deploy.findings import Findings
 from pipelinegen.deploy.probe import Seen
 from pipelinegen.deploy.state import SYSTEM_LOCK
-from pipelinegen.run.push_report import size
 
 OLDEST_NIX = (2, 4)
 """The first with flakes and today's command line; older ones lack commands that transfers use."""
@@ -26,16 +24,6 @@ _SPARE_NAMES = frozenset({"nixos", "nixos-installer", "localhost", "debian", "ub
 _CPUS = {"i386": "i686", "i486": "i686", "i586": "i686", "arm64": "aarch64"}
 _RUNS = {"x86_64": ("x86_64", "i686"), "aarch64": ("aarch64", "armv7l", "armv6l"), "armv7l": ("armv7l", "armv6l")}
 """`uname -m` → the processors whose systems it can boot."""
-
-_ENDS = {
-    (False, "restored"): "was undone",
-    (False, "restore-failed"): "failed, and the system before could not be brought back",
-    (False, "boot-failed"): "could not be made the one to boot",
-    (True, "restore-failed"): "was to bring this system back, and failed",
-}
-"""Whether an activation was a way back, and its result → what is said of it."""
-
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 def check_login(seen: Seen, host: HostConfig, address: str, findings: Findings) -> None:
@@ -203,100 +191,6 @@ def _trusted(seen: Seen, user: str) -> bool:
 
 def _place(url: str) -> str:
     return url.partition("?")[0].rstrip("/")
-
-
-def check_inhibitors(
-    found: Sequence[str], host: HostConfig, action: str, findings: Findings
-) -> Literal["boot", "reboot"] | None:
-    """What the action must become where the host cannot switch live; null: it stays what it is."""
-    if not found or action not in {"switch", "test"}:
-        return None
-    sentence = f"this switch is not possible while the host runs: {'; '.join(found)}"
-    if host.on_inhibitor == "force":
-        findings.warnings.append(f"{sentence}; it is done all the same (on_inhibitor = force)")
-        return None
-    if host.on_inhibitor == "refuse" or action == "test":
-        findings.refuse(sentence, 'deploy with `--action boot` or `--action reboot`, or set on_inhibitor = "boot"')
-        return None
-    then = "the next boot takes the new system" if host.on_inhibitor == "boot" else "the host is rebooted into it"
-    findings.warnings.append(f"{sentence}; {then} (on_inhibitor = {host.on_inhibitor})")
-    return host.on_inhibitor
-
-
-def check_reboot(needed: Sequence[str], host: HostConfig, action: str, findings: Findings) -> None:
-    """Say that some of the new system waits for a reboot; where that fails a deployment, it does so in the end."""
-    if needed and host.on_reboot_needed != "ignore" and action in {"switch", "test"}:
-        findings.warnings.append(f"the host must be rebooted before it uses the new {', '.join(needed)}")
-
-
-def check_newer(
-    seen: Seen,
-    host: HostConfig,
-    revision: str | None,
-    newer: Callable[[str], bool | None],
-    address: str,
-    findings: Findings,
-) -> None:
-    """Whether the host runs a system of a later commit than ours."""
-    running = seen.state.running if seen.state else None
-    recorded = seen.deployed.get("revision", "") if running and seen.deployed.get("system") == running else ""
-    theirs = recorded or seen.revision
-    if revision is None or not _COMMIT.fullmatch(theirs) or theirs == revision:
-        return
-    answer = newer(theirs)
-    if answer is None:
-        findings.notes.append(f"{address} runs commit {theirs}; whether that is later than ours is not known here")
-    elif answer:
-        sentence = f"{address} runs a system of a later commit ({theirs}) than ours ({revision})"
-        if host.on_newer == "refuse":
-            findings.refuse(sentence, "deploy the later commit, or this one with --allow-older")
-        else:
-            findings.warnings.append(sentence)
-
-
-def check_drift(seen: Seen, system: str, host: HostConfig, address: str, findings: Findings) -> None:
-    """Whether the host runs and boots what a pipeline brought there last."""
-    state = seen.state
-    if state is None or state.running in {None, system}:
-        return
-    deployed = seen.deployed.get("system", "")
-    if not deployed:
-        findings.notes.append(f"{address} was never deployed by pipelinegen; it runs {state.running}")
-        return
-    tested = seen.last.get("system") if seen.last.get("result") == "confirmed" else None
-    waits = deployed == state.profile and state.running == seen.deployed.get("previous")
-    if state.running not in {deployed, tested} and not waits:
-        sentence = f"{address} runs {state.running}, which no pipeline brought there (the last one brought {deployed})"
-    elif state.profile not in {deployed, system, None}:
-        sentence = f"the next boot of {address} takes {state.profile}, not {deployed}, which a pipeline brought there"
-    else:
-        return
-    if host.on_drift == "refuse":
-        findings.refuse(sentence, 'find out who changed the host; set on_drift = "warn" to deploy over it')
-    elif host.on_drift == "warn":
-        findings.warnings.append(sentence)
-
-
-def check_last(seen: Seen, address: str, findings: Findings) -> None:
-    """How the last activation ended, where it did not end well: perhaps nobody was there to hear it."""
-    last, reason = seen.last, seen.last.get("reason", "")
-    if not last.get("id") or seen.locks:
-        return
-    what = f"the last activation on {address} ({last['id']} of {last.get('system', '')})"
-    because = f": {reason}" if reason else ""
-    if last.get("phase") != "ended":
-        rebooted = seen.state is not None and last.get("boot_id") not in {"", None, seen.state.boot_id}
-        how = "was ended by a reboot" if rebooted else "never came to its end"
-        findings.warnings.append(f"{what} {how} (phase: {last.get('phase', '')})")
-        return
-    ending = _ENDS.get((last.get("action") == "restore", last.get("result", "")))
-    if ending is not None:
-        findings.warnings.append(f"{what} {ending}{because}")
-
-
-def describe_missing(missing: int, address: str) -> str:
-    """What is to be copied, for people."""
-    return f"{address} lacks {size(missing)} of it" if missing else f"{address} has all of it in its store"
 
 
 def _mib(number: int) -> int:

@@ -22,7 +22,7 @@ from pipelinegen.deploy import preflight, state, transfer
 from pipelinegen.deploy.activation import Applied
 from pipelinegen.deploy.change import Change
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.generations import Wanted, chosen, read_generations
+from pipelinegen.deploy.generations import Wanted, pick
 from pipelinegen.deploy.hosts import configured
 from pipelinegen.deploy.preflight import Survey
 from pipelinegen.deploy.report import (
@@ -206,14 +206,14 @@ class _Deployment:
         findings = self.findings
         try:
             if wanted is not None:
-                self.own_generation, self.system = True, self._generation(wanted)
+                self._take_generation(wanted)
             self.survey = preflight.survey(
                 self.target,
                 self.name,
                 self.host,
                 self.system,
                 findings,
-                revision=self.revision,
+                revision=None if self.own_generation else self.revision,
                 newer=self.newer,
                 fetch=None if wanted is not None else self._fetch,
                 action=self.action,
@@ -243,10 +243,13 @@ class _Deployment:
         self.action = self.survey.instead or self.action
         return False
 
-    def _generation(self, wanted: Wanted) -> str:
-        """The system of a generation that the host has."""
-        number = None if wanted == "previous" else wanted
-        return chosen(read_generations(self.target), state.read_state(self.target), number).path
+    def _take_generation(self, wanted: Wanted) -> None:
+        """A generation that the host has is what is to be deployed."""
+        generation = pick(self.target, wanted)
+        self.own_generation, self.system = True, generation.path
+        # What the host is asked to remember, so that a later pipeline knows what it meets.
+        self.revision = generation.revision
+        self.console.say(f"going back to generation {generation.number} ({generation.date}): {generation.path}")
 
     def _fetch(self) -> list[str]:
         """Bring the system into the local store; why that is not possible."""

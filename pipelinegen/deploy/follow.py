@@ -86,7 +86,7 @@ class Followed:
                 continue
             last = status
             if status.over or (waiting and status.phase == "waiting"):
-                self._read()
+                self._read(last=True)
                 return status
             gone = 0 if status.active else gone + 1
             if gone >= GONE:
@@ -128,10 +128,14 @@ class Followed:
         except (UnreachableError, CommandError) as error:
             self._console.warn(f"on {self._home.address}: {error.message}")
 
-    def _read(self) -> None:
-        """The log is for people: that it cannot be read decides nothing."""
-        with contextlib.suppress(CommandError):
-            self.journal.read()
+    def _read(self, *, last: bool = False) -> None:
+        """The log is for people: that it cannot be read decides nothing.
+
+        Raises:
+            UnreachableError: no connection, and more is to be asked anyway.
+        """
+        with contextlib.suppress(CommandError, *([UnreachableError] if last else [])):
+            self.journal.read(last=last)
 
     def _found(self) -> None:
         self._heard = self._console.clock()

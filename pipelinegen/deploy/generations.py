@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pipelinegen.deploy.ssh import Target
-from pipelinegen.deploy.state import PROFILE, HostState, records
+from pipelinegen.deploy.state import PROFILE, HostState, read_state, records
 from pipelinegen.errors import UsageError
 from pipelinegen.values import Value
 
@@ -102,6 +102,16 @@ def read_generations(target: Target) -> tuple[Generation, ...]:
     return parse(target.run(_SCRIPT, root=True).text)
 
 
+def pick(target: Target, wanted: Wanted) -> Generation:
+    """The generation of a host that a rollback goes to; see `chosen`.
+
+    Raises:
+        UnreachableError, CommandError: the host does not say which there are.
+        UsageError: it cannot go to this one, or there is none.
+    """
+    return chosen(read_generations(target), read_state(target), None if wanted == "previous" else wanted)
+
+
 def parse(text: str) -> tuple[Generation, ...]:
     """The generations that a host told of, newest first; what it says is foreign text."""
     said = records(text)
@@ -111,7 +121,8 @@ def parse(text: str) -> tuple[Generation, ...]:
 
     running, booted = one("running"), one("booted")
     current = re.fullmatch(r"(?:.*/)?system-([0-9]{1,9})-link", one("current") or "")
-    made = dict(record.rsplit(" ", 1) for record in said.get("made", ()) if " " in record)
+    # Of records of one system only some may know its commit.
+    made = dict(record.split() for record in said.get("made", ()) if len(record.split()) == 2)
     found = {}
     for number in said.get("number", ()):
         path = one(f"path {number}")

@@ -31,12 +31,19 @@ NOTICE = 5
 """Of systemd's own lines about the unit, those of this priority or worse: that it was killed, not that it began."""
 
 _PAGE = """\
-unit=$1 cursor=$2 most=$3
+unit=$1 cursor=$2 most=$3 last=$4
+there() { [ -e "$1" ]; }
+if ! there /run/log/journal/*/*.journal && ! there /var/log/journal/*/*.journal; then
+  echo "the host keeps none"
+  exit 0
+fi
+if [ -n "$last" ] && command -v timeout > /dev/null; then timeout 5 journalctl --sync 2> /dev/null || true; fi
 set -- --unit="$unit" --no-pager -o json --all --output-fields=MESSAGE,PRIORITY,_PID
 if [ -n "$cursor" ]; then set -- "$@" --after-cursor="$cursor"; fi
 { journalctl "$@" 2>&1 || echo "journalctl ended with $?"; } | head -c "$most"
 """
-"""What is no entry is what journalctl itself says. Without `--all` fields of 4 KiB and more would be null."""
+"""What is no entry is said of the journal. Without `--all` fields of 4 KiB and more would be null; without files
+journalctl says nothing at all."""
 
 _SKIP = """\
 unit=$1 cursor=$2
@@ -152,7 +159,7 @@ class Journal:
         """What the unit has said so far of other units, as far as it was read (see `read`)."""
         return self._units
 
-    def read(self, on_idle: Callable[[], None] | None = None) -> bool:
+    def read(self, on_idle: Callable[[], None] | None = None, *, last: bool = False) -> bool:
         """Show what is new, at most `PAGES` pages of it.
 
         Whether anything was new; false where the host keeps no journal, too, which is said once. Where more than
@@ -161,14 +168,16 @@ class Journal:
 
         Args:
             on_idle: called about once a second while the host is slow.
+            last: wait until all that was printed so far is in the journal: for when the unit has ended.
 
         Raises:
             UnreachableError: no connection, or it was lost; the next call goes on where the last one ended.
             CommandError: the host answered, but not this.
         """
         anything = False
-        for _ in range(PAGES):
-            page = self._ask(_PAGE, self._cursor, str(PAGE_BYTES), on_idle=on_idle)
+        for number in range(PAGES):
+            wait = "last" if last and number == 0 else ""
+            page = self._ask(_PAGE, self._cursor, str(PAGE_BYTES), wait, on_idle=on_idle)
             found, others = entries(page)
             self._complain(others)
             self._take(found)

@@ -6,26 +6,27 @@ What is asked is in `probe`, the rules are in `checks`, `inhibitors` and `closur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from pipelinegen import local_store
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean, plain
-from pipelinegen.deploy import checks, closure_diff, probe
+from pipelinegen.deploy import checks, checks_of_change, closure_diff, new_system, probe
 from pipelinegen.deploy.closure_diff import difference
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.inhibitors import Facts, inhibitors, read_facts, reboot_needed
-from pipelinegen.deploy.probe import Closures, Seen, refuse_strange
+from pipelinegen.deploy.inhibitors import inhibitors, reboot_needed
+from pipelinegen.deploy.new_system import System
+from pipelinegen.deploy.probe import Seen, refuse_strange
 from pipelinegen.deploy.report import PackageChange, UnitChanges
 from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.deploy.state import HostState
 from pipelinegen.deploy.switch_words import would_change
+from pipelinegen.deploy.system_kind import files_of, kind_of, refusal
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
+from pipelinegen.run.push_report import size
 from pipelinegen.values import Value
 
 _INVALID = "xargs nix-store --check-validity --print-invalid << 'END'\n{paths}\nEND\n"
@@ -59,26 +60,6 @@ class Survey(Value):
     last: dict[str, str] = Field(default_factory=dict)
     diff: tuple[PackageChange, ...] | None = None
     would: UnitChanges | None = None
-
-
-@dataclass(frozen=True)
-class _System:
-    """The new system, as far as its files can be read.
-
-    Attributes:
-        facts: see `inhibitors.Facts`.
-        hostname, platform: whom and what it is made for; empty where it does not say.
-        switches: whether it has a switch script.
-        closure: store path → bytes.
-        boot_files: `kernel` and `initrd`: path and bytes.
-    """
-
-    facts: Facts = field(default_factory=dict)
-    hostname: str = ""
-    platform: str = ""
-    switches: bool = True
-    closure: Mapping[str, int] | None = None
-    boot_files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def survey(
@@ -122,18 +103,18 @@ def survey(
     state = seen.state if seen is not None and seen.whole else None
     if seen is not None and state is not None:
         checks.check_locks(seen, target.address, findings)
+        checks_of_change.check_last(seen, target.address, findings)
         if state.runs(system) and action != "reboot" and not findings.refusals:
             return look.nothing_to_do(seen, state)
     reasons = fetch() if fetch is not None else []
     findings.refusals += reasons
-    new = look.read_local() if fetch is not None and not reasons else None
+    new = new_system.read_local(system) if fetch is not None and not reasons else None
     if seen is None or state is None:
         if new is not None:
             look.check_system(new, None)
         return None
-    checks.check_newer(seen, host, revision, newer, target.address, findings)
-    checks.check_drift(seen, system, host, target.address, findings)
-    checks.check_last(seen, target.address, findings)
+    checks_of_change.check_newer(seen, host, revision, newer, target.address, findings)
+    checks_of_change.check_drift(seen, system, host, target.address, findings)
     found = Survey(state=state, generation=state.generation, deployed=seen.deployed, last=seen.last)
     if reasons:
         return found
@@ -145,8 +126,8 @@ def survey(
     look.check_names(new, state, others)
     stops = inhibitors(new.facts, seen.running)
     needed = reboot_needed(new.facts, seen.booted)
-    instead = checks.check_inhibitors(stops, host, action, findings)
-    checks.check_reboot(needed, host, instead or action, findings)
+    instead = checks_of_change.check_inhibitors(stops, host, action, findings)
+    checks_of_change.check_reboot(needed, host, instead or action, findings)
     would = None
     if dry_run and missing == 0 and not findings.refusals:
         would = look.would()
@@ -204,26 +185,9 @@ class _Look:
             diff=(),
         )
 
-    def read_local(self) -> _System:
-        """The new system from the local store."""
-        folder = Path(self.system)
-        boot_files = {}
-        for part in ("kernel", "initrd"):
-            file = (folder / part).resolve()
-            if file.is_file():
-                boot_files[part] = (str(file), file.stat().st_size)
-        return _System(
-            facts=read_facts(self.system),
-            hostname=_first_line(folder / "etc" / "hostname"),
-            platform=_first_line(folder / "system"),
-            switches=(folder / "bin" / "switch-to-configuration").exists(),
-            closure=local_store.path_sizes(local_store.requisites([self.system])),
-            boot_files=boot_files,
-        )
-
     def compare(
-        self, seen: Seen, new: _System | None
-    ) -> tuple[int | None, tuple[PackageChange, ...] | None, _System | None]:
+        self, seen: Seen, new: System | None
+    ) -> tuple[int | None, tuple[PackageChange, ...] | None, System | None]:
         """Bytes that the host lacks, packages that change, and the system, which only the host may know."""
         paths = list(new.closure or ()) if new is not None else [self.system]
         caches = seen.settings.get("substituters", "").split() if self.host.substitute else []
@@ -234,8 +198,10 @@ class _Look:
             return None, None, new
         self.findings.warnings += [f"{self.target.address} cannot reach its cache {url}" for url in there.unreachable]
         if new is None:
-            new = self._of_the_host(there)
+            new = new_system.of_the_host(there)
             missing = 0
+            if there.missing:
+                self.findings.refuse(f"{self.system} is not in the store of {self.target.address} any more")
         else:
             missing = sum((new.closure or {})[path] for path in there.missing)
         checks.check_room(seen, self.host, missing, self.target.address, self.findings)
@@ -246,25 +212,14 @@ class _Look:
             diff = difference(there.running, new.closure)
         return missing, diff, new
 
-    def _of_the_host(self, there: Closures) -> _System:
-        if there.missing:
-            self.findings.refuse(f"{self.system} is not in the store of {self.target.address} any more")
-        return _System(
-            facts=there.facts,
-            hostname=there.hostname,
-            platform=there.platform,
-            switches=there.switches or bool(there.missing),
-            closure=there.new,
-        )
-
-    def check_system(self, new: _System, seen: Seen | None) -> None:
+    def check_system(self, new: System, seen: Seen | None) -> None:
         """Whether it is a system that this machine can switch to."""
         if not new.switches:
-            self.findings.refuse(f"{self.system} is no NixOS system: it has no bin/switch-to-configuration")
+            self.findings.refuse(*refusal(self.system, kind_of(files_of(Path(self.system)))))
         if seen is not None:
             checks.check_platform(new.platform, seen.machine, self.target.address, self.findings)
 
-    def check_names(self, new: _System, state: HostState, others: Sequence[str]) -> None:
+    def check_names(self, new: System, state: HostState, others: Sequence[str]) -> None:
         """Whether it is this machine's system."""
         checks.check_identity(self.name, new.hostname, state.hostname, others, self.target.address, self.findings)
 
@@ -303,7 +258,8 @@ def dry_activate(target: Target, system: str, console: Console | None = None) ->
 def describe(found: Survey, address: str) -> Iterator[str]:
     """What a deployment would change, for people, one line each."""
     if found.missing_bytes is not None:
-        yield checks.describe_missing(found.missing_bytes, address)
+        lacks = f"{address} lacks {size(found.missing_bytes)} of it"
+        yield lacks if found.missing_bytes else f"{address} has all of it in its store"
     if found.diff:
         yield f"packages that change ({closure_diff.kib(sum(change.bytes for change in found.diff))}):"
         yield from (f"  {clean(line, colour=False)}" for line in closure_diff.lines(found.diff))
@@ -333,11 +289,3 @@ def missing_on(target: Target, paths: Sequence[str]) -> list[str]:
 
 def _sentence(error: UnreachableError | CommandError) -> str:
     return ": ".join(part for part in (error.message, error.why) if part)
-
-
-def _first_line(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return clean(opened.read(300).decode("utf-8", "replace").split("\n")[0], colour=False).strip()
-    except OSError:
-        return ""

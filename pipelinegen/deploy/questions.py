@@ -72,7 +72,7 @@ _WGET_REFUSED = 8
 _TIMED_OUT = 124
 """Exit code of `timeout`."""
 _CURL_TIMED_OUT = 28
-_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|KEY")
+_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|AUTH|KEY")
 _SHORT = 8
 """A secret shorter than this would mask ordinary words."""
 
@@ -115,7 +115,7 @@ def _late(seconds: float) -> str:
 
 
 def _job_command(command: str, seconds: float, alive: Callable[[], None]) -> Answer:
-    """With the job's environment, since probes need its settings; the secrets in it are masked."""
+    """With the job's environment, since probes need its settings; secrets in it are masked, line by line."""
     lines: deque[str] = deque()
     size = 0
 
@@ -128,13 +128,14 @@ def _job_command(command: str, seconds: float, alive: Callable[[], None]) -> Ans
         alive()
 
     values = process.environment(without=lambda name: not _SECRET.search(name.upper())).values()
+    secrets = [line for value in values for line in value.splitlines() if len(line) >= _SHORT]
     try:
         ended = process.run(
             ["sh", "-euc", command],
             merge_output=True,
             allowed="any",
             timeout=seconds,
-            secrets=[value for value in values if len(value) >= _SHORT],
+            secrets=secrets,
             on_line=take,
             on_idle=alive,
             grace=1.0,
@@ -151,7 +152,7 @@ def _host_command(command: str, target: Target, seconds: float, alive: Callable[
     said = _on_host(_HOST_COMMAND, command, target, seconds, alive)
     if isinstance(said, Answer):
         return said
-    text, _, last = said.rpartition("\n")
+    text, _, last = said.decode("utf-8", "replace").rpartition("\n")
     if not last.isdecimal():
         return Answer(fault="the host does not say how the command ended")
     if int(last) == _TIMED_OUT:
@@ -164,26 +165,26 @@ def _host_page(url: str, target: Target, seconds: float, alive: Callable[[], Non
     return said if isinstance(said, Answer) else host_answer(said, seconds)
 
 
-def host_answer(said: str, seconds: float) -> Answer:
+def host_answer(said: bytes, seconds: float) -> Answer:
     """What curl or wget on the host brought: the page, and on the last line its own words and its exit code."""
-    text, _, last = said.rpartition("\n")
-    words, _, code = last.rpartition(" exit ")
+    page, _, last = said.rpartition(b"\n")
+    words, _, code = last.decode("utf-8", "replace").rpartition(" exit ")
     if not code.isdecimal():
         return Answer(fault="the host does not say what it was answered")
     status = next((int(match[1]) for match in (pattern.search(words) for pattern in _STATUS) if match), 0)
     if int(code) in {_TIMED_OUT, _CURL_TIMED_OUT}:
         return Answer(fault=_late(seconds))
     # What is longer than we take was cut off by us; wget calls a refusal and a redirection its own failure.
-    whole = int(code) == 0 or len(text.encode()) >= MOST_BYTES or (int(code) == _WGET_REFUSED and status >= 300)
+    whole = int(code) == 0 or len(page) >= MOST_BYTES or (int(code) == _WGET_REFUSED and status >= 300)
     if whole and status:
-        return Answer(status, text)
+        return Answer(status, page.decode("utf-8", "replace"))
     why = " ".join(_STATUS[0].sub("", words).split())
     if status and (not why or _STATUS[1].search(why)):
         why = "the page is not whole"
     return Answer(fault=f"{status}, but {why}" if status else why or f"curl or wget ended with {code}")
 
 
-def _on_host(script: str, question: str, target: Target, seconds: float, alive: Callable[[], None]) -> str | Answer:
+def _on_host(script: str, question: str, target: Target, seconds: float, alive: Callable[[], None]) -> bytes | Answer:
     try:
         asked = target.run(
             script,
@@ -197,7 +198,7 @@ def _on_host(script: str, question: str, target: Target, seconds: float, alive: 
         return Answer(fault=": ".join(part for part in (error.message, error.why) if part))
     except CommandError as error:
         return Answer(fault="\n".join([error.message, *error.stderr_tail[-1:]]))
-    return asked.text
+    return asked.stdout
 
 
 def _job_page(url: str, seconds: float, alive: Callable[[], None]) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ PAUSE = 2.0
 
 _RISEN = ("running", "degraded", "maintenance")
 """What `systemctl is-system-running` says of a host that has booted."""
+
+UNIT = "pipelinegen-reboot"
+"""Of systemd, on the host; one name, since there is nothing to reboot twice."""
 
 _SCRIPT = """\
 unit=$1 boot_id=$2
@@ -108,7 +110,6 @@ class _Reboot:
         self._doing = "rebooting"
         self._heartbeat = Heartbeat(console, lambda: f"still {self._doing} ({duration(self._spent)})")
         self._why: str | None = None
-        self._unit = f"pipelinegen-reboot-{secrets.token_hex(4)}"
 
     @property
     def _spent(self) -> float:
@@ -141,7 +142,7 @@ class _Reboot:
     def _request(self, boot_id: str) -> Literal["asked", "lost", "refused"]:
         """Ask the host to reboot. After a lost connection only the host knows whether it begins."""
         try:
-            self._target.run(_SCRIPT, self._unit, boot_id, root=True, timeout=self._bounded(60))
+            self._target.run(_SCRIPT, UNIT, boot_id, root=True, timeout=self._bounded(60))
         except UnreachableError as error:
             self._why = error.why or error.message
             return "lost"
@@ -171,7 +172,7 @@ class _Reboot:
             return self._ended(
                 DeployOutcome.REBOOT_REQUIRED,
                 f"the host was not rebooted {within}: it still runs since the same boot",
-                hint=f"`journalctl -u {self._unit}` and `systemctl list-jobs` there may tell what holds it up",
+                hint=f"`journalctl -u {UNIT}` and `systemctl list-jobs` there may tell what holds it up",
             )
         return self._ended(
             DeployOutcome.STATE_UNKNOWN,

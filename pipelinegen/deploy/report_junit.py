@@ -38,7 +38,6 @@ def _cases(report: DeployReport) -> Iterator[Case]:
         "preflight",
         _seconds(report, "preflight"),
         failure=refused if "copy" not in reached and not begun else None,
-        output="\n".join(report.refusals),
     )
     yield Case(
         "copy",

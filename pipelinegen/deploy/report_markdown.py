@@ -39,7 +39,8 @@ def to_markdown(report: DeployReport) -> str:
         [f"# Deployment of {span(report.host)}: {headline(report)}"],
         _facts(report),
         _block("What happened", _story(report)),
-        _listed("Refused because", report.refusals),
+        # Where they are why nothing was done, they have been told.
+        _listed("Refused because", report.refusals if report.why != "\n".join(report.refusals) else ()),
         _listed("Warnings", report.warnings),
         _listed("Tolerated", report.tolerated),
         _diff(report.diff),

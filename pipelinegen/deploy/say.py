@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import clean
 from pipelinegen.deploy.report import DEPLOYED, DRY_RUN, INTERRUPTED, UNCHANGED, DeployReport
 from pipelinegen.deploy.state import HostState
-from pipelinegen.errors import DeployOutcome
 from pipelinegen.run.heartbeat import duration
 
 NOTHING = "no system"
-UNKNOWN = "we do not know what"
 
 _HEADLINES = {
     DEPLOYED: "deployed",
@@ -30,17 +27,6 @@ _HEADLINES = {
     "state-unknown": "the host does not answer: what it runs is not known",
     "reboot-required": "a reboot is needed",
 }
-
-
-def exit_code_of(outcome: DeployOutcome | None, host: HostConfig) -> int:
-    """The exit code of `run deploy`; null is plain success.
-
-    Warnings that the configuration tolerates end with 0 unless `fail_on_warnings` asks for 10, since GitLab
-    counts any other code as a deployment that failed.
-    """
-    if outcome is None or (outcome is DeployOutcome.WARNINGS and not host.fail_on_warnings):
-        return 0
-    return int(outcome)
 
 
 def headline(report: DeployReport) -> str:
@@ -107,7 +93,7 @@ def _named(path: str | None) -> str:
 
 def _runs(now: HostState | None) -> str:
     if now is None:
-        return f"it runs {UNKNOWN}"
+        return "what it runs is not known"
     if now.running == now.profile:
         return f"it runs and boots {_named(now.running)}"
     return f"it runs {_named(now.running)}, the next boot takes {_named(now.profile)}"

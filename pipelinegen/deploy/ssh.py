@@ -156,15 +156,15 @@ class Target:
 _HINTS = (
     (
         "HOST IDENTIFICATION HAS CHANGED",
-        "the host was installed anew, or somebody else answers there; compare `ssh-keyscan HOST` with its own console",
+        "the host was installed anew (then its line in known_hosts_file must be, too), or somebody else answers there",
     ),
     (
         "Host key verification failed",
         "the host's key is not in known_hosts_file; compare it with `ssh-keyscan HOST`, then add that line",
     ),
+    ("Load key", "the private key cannot be used: ssh_key_file must hold it whole, without a passphrase"),
     ("Permission denied", "the host does not accept this key for this user (ssh_key_file, user)"),
     ("Too many authentication failures", "the host does not accept this key for this user (ssh_key_file, user)"),
-    ("Load key", "the private key cannot be used: ssh_key_file must hold it whole, without a passphrase"),
     ("Could not resolve hostname", "nobody knows this name here: is `address` right, and DNS reachable from here?"),
     ("Connection refused", "the machine is there, but no sshd listens on this port (address, port)"),
     ("No route to host", "is the host on, and reachable from where this runs (network, firewall)?"),

@@ -15,7 +15,7 @@ from pipelinegen.console import Console, clean
 from pipelinegen.deploy import health
 from pipelinegen.deploy.activation import Applied
 from pipelinegen.deploy.follow import REACH_TIMEOUT, Followed
-from pipelinegen.deploy.report import ProbeResult
+from pipelinegen.deploy.report import ProbeResult, UnitChanges
 from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.deploy.state import HostState, read_state
 from pipelinegen.deploy.supervisor import Order, Status
@@ -34,12 +34,14 @@ class Judgement:
     Attributes:
         failed, tolerated: newly failed units, and what is no failure by the configuration.
         probes: those that were asked.
+        units: what the switch said of units; those of a way back are not among them.
         faults: what is wrong, by what the configuration calls it, one sentence each.
     """
 
     failed: tuple[str, ...] = ()
     tolerated: tuple[str, ...] = ()
     probes: tuple[ProbeResult, ...] = ()
+    units: UnitChanges | None = None
     faults: dict[Trigger, str] = dataclasses.field(default_factory=dict)
 
 
@@ -171,7 +173,7 @@ class SupervisedActivation:
             newly_failed=judgement.failed,
             tolerated=judgement.tolerated,
             state=after,
-            units=run.journal.units,
+            units=judgement.units or run.journal.units,
             health=judgement.probes,
             log=tuple(run.journal.log),
             log_file=status.log_file,
@@ -187,8 +189,12 @@ class SupervisedActivation:
         if after is None:
             return judgement  # the host undoes it by itself
         judgement.failed, judgement.tolerated = self._failed_units(before, after, run, status)
+        judgement.units = run.journal.units
         if judgement.failed:
             judgement.faults["units"] = f"newly failed: {', '.join(judgement.failed)}"
+        elif status.activation_exit == UNITS_FAILED and not run.journal.units.failed:
+            # A user's activation, or a log that did not reach us.
+            judgement.faults["units"] = f"switch-to-configuration ended with {UNITS_FAILED} and named no unit"
         if not (judgement.faults.keys() & set(self._host.rollback_on)):
             judgement.probes = health.ask_all(
                 self._host.health, run.supervisor.target, self._console, renew=run.renew, sleep=self._sleep

@@ -83,6 +83,9 @@ reserve() {
 prepare() {
   file=$state/activations/$id
   mkdir -p "$state/activations" "$roots" || return
+  # What was left by those that were killed, or that a reboot ended. We hold the lock: none of them lives.
+  rm -f "$state"/deployed.pipelinegen-* "$roots"/pipelinegen-*
+  find "$runtime" -mindepth 1 -maxdepth 1 -type d -name 'pipelinegen-*' -mmin +60 -exec rm -rf {} +
   # Records of the last activations, of which their names are all that may be in this folder.
   ls -1t "$state/activations" | tail -n +20 | while IFS= read -r old; do rm -f "$state/activations/$old"; done
   if reserve "$file" && reserve "$state/deployed.$id" &&

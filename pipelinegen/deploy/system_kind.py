@@ -64,9 +64,7 @@ def files_of(system: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def refusal(system: str, kind: SystemKind) -> tuple[str, str] | None:
-    """Why a system of this kind is not deployed, and what to do instead; null for NixOS."""
-    if kind not in _REFUSALS:
-        return None
-    why, hint = _REFUSALS[kind]
+def refusal(system: str, kind: SystemKind) -> tuple[str, str]:
+    """Why a system is not deployed, and what to do instead, for what is no NixOS (by `kind`, as far as that tells)."""
+    why, hint = _REFUSALS.get(kind, _REFUSALS[SystemKind.UNKNOWN])
     return f"{system} {why}", hint

@@ -12,7 +12,7 @@ from pipelinegen.config import Config
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.job_names import environment_name, resource_group, slug
 from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
-from pipelinegen.pipeline.model import Artifacts, Environment, Job, Need, Retry
+from pipelinegen.pipeline.model import Artifacts, Environment, Job, Need, Reports, Retry
 from pipelinegen.plan.model import AFTER_WAVE, Stage, Task
 
 DEPLOY_REPORT = "deploy.json"
@@ -20,6 +20,9 @@ DEPLOY_REPORT = "deploy.json"
 
 DEPLOY_REPORTS = ".pipelinegen-deploys"
 """Folder of the reports that other jobs read, each in a file of its own: artifacts of several jobs meet there."""
+
+JUNIT = "junit.xml"
+METRICS = "metrics.txt"
 
 AROUND_DEPLOYMENT = 15 * durations.MINUTE
 """Seconds that a job has besides the time of the deployment: checkout, tools, the report."""
@@ -109,7 +112,7 @@ class Deploys:
         report = report_file(task.subject) if task.reported else DEPLOY_REPORT
         line = self.words.line(
             "run", "deploy", "--class", self.kind, "--system", task.store_paths[0],
-            *_settings(task), "--report", report, "--", task.subject,
+            *_settings(task), *_report_options(report), "--", task.subject,
         )  # fmt: skip
         job = self._on_host(task, host, line, report)
         where = Environment(name=_environment(task.subject, host), url=host.url, deployment_tier=host.tier)
@@ -120,7 +123,7 @@ class Deploys:
         host = self.config.hosts[task.subject]
         line = self.words.line(
             "run", "deploy", "--class", self.kind, "--undo", report_file(task.subject),
-            *_settings(task), "--report", DEPLOY_REPORT, "--", task.subject,
+            *_settings(task), *_report_options(DEPLOY_REPORT), "--", task.subject,
         )  # fmt: skip
         job = self._on_host(task, host, line, DEPLOY_REPORT)
         needs = (*(job.needs or ()), *(Need(job=name, artifacts=True) for name in task.reads))
@@ -140,7 +143,12 @@ class Deploys:
             retry=_NO_RETRY,
             resource_group=resource_group(f"deploy-{task.subject}"),
             script=(line,),
-            artifacts=Artifacts(paths=(report,), when="always", expire_in="1 month"),
+            artifacts=Artifacts(
+                paths=(report, _page(report)),
+                reports=Reports(junit=(JUNIT,), metrics=(METRICS,)),
+                when="always",
+                expire_in="1 month",
+            ),
         )
 
     def _manual(self, task: Task, asks: str, says: str) -> Job:
@@ -153,6 +161,15 @@ class Deploys:
 def _settings(task: Task) -> tuple[str, ...]:
     """What the job could only learn by evaluating the flake."""
     return ("--settings", task.settings) if task.settings else ()
+
+
+def _report_options(report: str) -> tuple[str, ...]:
+    return ("--report", report, "--markdown", _page(report), "--junit", JUNIT, "--metrics", METRICS)
+
+
+def _page(report: str) -> str:
+    """The page for people, beside the report."""
+    return f"{report.removesuffix('.json')}.md"
 
 
 def _environment(name: str, host: HostConfig) -> str:

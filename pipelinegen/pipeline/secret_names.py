@@ -37,7 +37,8 @@ class Secrets(Value):
         publishing = {name for cache in caches if cache.publish for name in _pushing(cache)}
         building = {name for cache in caches if not cache.publish for name in _pushing(cache)}
         building |= {name for cache in caches for name in _reading(cache)}
-        deploying = {host.ssh_key_file for host in config.hosts.values() if host.ssh_key_file}
+        hosts = config.hosts.values()
+        deploying = {name for host in hosts for name in _given(host.ssh_key_file, host.ssh_key_env)}
         scoped = {Stage.PUSH: config.gitlab.publish_environment, Stage.DEPLOY: "any host's"}
         of_stage = {Stage.PUSH: publishing, Stage.DEPLOY: deploying}
         return cls(

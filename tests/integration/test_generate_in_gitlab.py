@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipelinegen.gitlab_deployments import describe
 from pipelinegen.plan.model import RECORD_JOB
 from tests.gitlab_server import FakeGitLab, api_url, running_gitlab
 from tests.gitrepo import commit, git
@@ -54,23 +55,60 @@ def plan(repository: Path, variables: dict[str, str]) -> tuple[dict[str, Any], s
     return json.loads(ran.stdout), ran
 
 
+def settings(repository: Path) -> str:
+    return (repository / "pipelinegen.toml").read_text("utf-8")
+
+
+def system_of(repository: Path, host: str) -> str:
+    """The store path of a host's system, as Nix tells it."""
+    attribute = f".#nixosConfigurations.{host}.config.system.build.toplevel.outPath"
+    command = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--raw", attribute]
+    return subprocess.run(command, cwd=repository, check=True, capture_output=True, text=True).stdout
+
+
 def deploy_decisions(found: dict[str, Any]) -> dict[str, str]:
     hosts = (output for output in found["outputs"] if output["kind"] == "nixos")
     return {host["attr"].rsplit(".", 1)[-1]: host["decisions"]["deploy"]["decision"] for host in hosts}
 
 
 def test_only_hosts_whose_last_deployment_differs_are_deployed(repository: Path, gitlab: FakeGitLab) -> None:
-    gitlab.deployed = git(repository, "rev-parse", "HEAD")
+    for host in ("db1", "web1", "web2"):
+        gitlab.deployment(host, git(repository, "rev-parse", "HEAD"), "success", job="success")
     text = (repository / "pkgs" / "libdisk.nix").read_text("utf-8")
     commit(repository, {"pkgs/libdisk.nix": text.replace("/database", "/data")}, "change what only db1 has")
     found, _ = plan(repository, push(repository, gitlab))
     assert deploy_decisions(found) == {"db1": "run", "web1": "skip", "web2": "skip"}
 
 
+def test_a_host_whose_system_is_told_needs_no_evaluation_of_its_commit(repository: Path, gitlab: FakeGitLab) -> None:
+    for number, host in enumerate(("db1", "web1", "web2")):
+        gone = str(number) * 40  # a commit that nobody has any more
+        gitlab.deployment(host, gone, "success", job="success")
+        gitlab.environment(host)["description"] = describe("", gone, system_of(repository, host))
+    found, ran = plan(repository, push(repository, gitlab))
+    assert set(deploy_decisions(found).values()) == {"skip"}, ran.stderr
+
+
+def test_hosts_beyond_the_number_of_commits_that_may_be_evaluated_are_deployed(
+    repository: Path, gitlab: FakeGitLab
+) -> None:
+    commits = [git(repository, "rev-parse", "HEAD")]
+    commits += [commit(repository, {"notes.txt": str(number)}) for number in range(3)]
+    commit(repository, {"pipelinegen.toml": f"{settings(repository)}\n[evaluation]\nmax_bases = 1\n"})
+    for host, given in (("db1", commits[0]), ("web1", commits[1]), ("web2", commits[1])):
+        gitlab.deployment(host, given, "success", job="success")
+    found, ran = plan(repository, push(repository, gitlab))
+    assert deploy_decisions(found) == {"db1": "run", "web1": "skip", "web2": "skip"}
+    assert f"evaluating {commits[1][:12]}" in ran.stderr
+    assert f"what db1 was last given is not known: evaluating {commits[0][:12]} would be one commit more" in ran.stderr
+
+
 def test_a_deployment_that_is_not_known_means_deploy(repository: Path, gitlab: FakeGitLab) -> None:
-    gitlab.status = 500
+    gitlab.refuse(500)
     found, ran = plan(repository, push(repository, gitlab))
     assert set(deploy_decisions(found).values()) == {"run"}
+    reasons = next(one for one in found["outputs"] if one["kind"] == "nixos")["decisions"]["deploy"]["reasons"]
+    assert "GitLab does not tell its deployments" in reasons
     assert "GitLab does not tell the deployments" in ran.stderr
     assert "job-token" not in ran.stderr
 

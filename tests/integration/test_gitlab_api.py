@@ -300,11 +300,11 @@ class TestTroubles:
     ) -> None:
         monkeypatch.setattr(gitlab_transport, "TIMEOUT", 0.5)
         server.faults = [fault]
-        api = connect(server, monkeypatch, OF_JOB, seconds=4)
+        api = connect(server, monkeypatch, OF_JOB, seconds=2)
         started = time.monotonic()
         found = [last_deployed(api, f"web{number}") for number in range(30)]
         assert {one.unknown for one in found} == {"GitLab does not tell its deployments"}
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 6
         assert any(part in api.troubles[0] for part in said.split("|")), api.troubles[0]
         assert JOB_TOKEN not in " ".join(api.troubles)
 

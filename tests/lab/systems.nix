@@ -164,6 +164,16 @@ in
     motd = "needs a reboot";
     services = working;
   });
+  # The same, as NixOS does it: the boot loader has it by then.
+  needs-reboot-to-switch = switching ''
+    if [ "''${1-}" = switch ]; then
+      printf '%s\n' "$toplevel" > /boot/loader-entry
+      exit 100
+    fi
+  '' (machine {
+    motd = "needs a reboot";
+    services = working;
+  });
   # A unit fails that had failed before; another switch begins just before ours.
   old-sorrow = switching ''
     if [ "''${1-}" = test ]; then
@@ -188,6 +198,11 @@ in
       printf '%s\n' '#!/bin/sh' 'exit 1' > $out/bin/switch-to-configuration
       chmod 755 $out/bin/switch-to-configuration
     '';
+  };
+  # What home-manager makes of a user's home.
+  home-generation = make {
+    name = "home-manager-generation";
+    script = "mkdir -p $out/home-files; touch $out/activate $out/gen-version";
   };
   no-system = make {
     name = "no-system";

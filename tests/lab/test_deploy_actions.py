@@ -15,7 +15,8 @@ from pipelinegen.deploy.generations import Generations
 from pipelinegen.deploy.reboot import Rebooted, reboot
 from pipelinegen.deploy.ssh import Target
 from pipelinegen.errors import DeployOutcome
-from tests.lab.deployer import Deployer, as_installed, look, until
+from tests.gitrepo import commit, make_repo
+from tests.lab.deployer import Deployer, as_installed, look, record, until
 from tests.lab.host import BOOT_ENTRY
 from tests.lab.machine import Result
 
@@ -115,7 +116,8 @@ def test_a_signal_during_a_reboot_leaves_it_to_the_host(deployer: Deployer) -> N
     assert "goes on by itself" in ended.stderr
     assert report(deployer, "result", "exit_code") == ("interrupted", 143)
     deployer.host.wait_up(after=before)
-    assert where(deployer) == (good, good, good)
+    found = look(deployer.host)
+    assert (found.runs, found.profile, found.boots) == (good, good, good)
 
 
 def rebooted(deployer: Deployer, expected: str, *, timeout: float, log: io.StringIO | None = None) -> Rebooted:
@@ -166,16 +168,20 @@ def test_a_host_that_does_not_come_back_is_in_an_unknown_state(deployer: Deploye
     deployer.host.wait_up(after=before)
 
 
+@pytest.mark.time_limit(240)
 def test_the_way_back_leads_to_the_generation_before_what_runs_or_to_a_named_one(deployer: Deployer) -> None:
     good, better, old = deployer.build("good"), deployer.build("better"), deployer.host.initial_system
-    for system in (good, better):
-        result = deployer.deploy(system)
+    made_of = "0123456789" * 4
+    for system, options in ((good, ("--revision", made_of)), (better, ())):
+        result = deployer.deploy(system, *options)
         assert result.returncode == 0, result.output
 
     back = roll_back(deployer, "--rollback")
     assert back.returncode == 0, back.output
     assert where(deployer) == (good, good, good)
-    assert report(deployer, "system", "result") == (good, "deployed")
+    assert report(deployer, "system", "result", "revision") == (good, "deployed", made_of)
+    assert "going back to generation 2 (" in back.stderr
+    assert record(deployer.host, "/var/lib/pipelinegen/deployed")["revision"] == made_of, "for the next pipeline"
 
     listed = generations(deployer)
     assert [one.path for one in listed.generations] == [good, better, good, old], "newest first"
@@ -213,6 +219,34 @@ def test_a_generation_that_cannot_be_gone_back_to_changes_nothing(
     assert deployer.unchanged()
 
 
+@pytest.mark.time_limit(240)
+def test_an_old_job_that_is_run_again_is_refused_unless_that_is_meant(deployer: Deployer) -> None:
+    """As GitLab's buttons to deploy again and to roll back do."""
+    repo = make_repo(deployer.folder)
+    older, later = (commit(repo, {"flake.nix": text}) for text in ("1", "2"))
+    good, better, old = deployer.build("good"), deployer.build("better"), deployer.host.initial_system
+    result = deployer.deploy(better, "--revision", later)
+    assert result.returncode == 0, result.output
+
+    refused = deployer.deploy(good, "--revision", older)
+    assert refused.returncode == DeployOutcome.REFUSED, refused.output
+    assert f"later commit ({later}) than ours ({older})" in refused.stderr
+    assert "PIPELINEGEN_ALLOW_OLDER=1" in refused.stderr
+    assert where(deployer) == (better, better, better)
+
+    job = {"CI_COMMIT_SHA": older, "PIPELINEGEN_ALLOW_OLDER": "1"}
+    arguments = ("run", "deploy", deployer.host.name, "--system", good, "--class", "protected")
+    meant = deployer.store.pipelinegen(*arguments, cwd=deployer.folder, timeout=100, check=False, env=job)
+    assert meant.returncode == 0, meant.output
+    assert "later commit" in meant.stderr, "it is told all the same"
+    assert where(deployer) == (good, good, good)
+
+    # The way back needs no leave, wherever it leads.
+    back = roll_back(deployer, "--rollback", "1")
+    assert back.returncode == 0, back.output
+    assert where(deployer) == (old, old, old)
+
+
 def generations(deployer: Deployer) -> Generations:
     listed = run(deployer, "generations", deployer.host.name, "--json")
     assert listed.returncode == 0, listed.output
@@ -221,14 +255,14 @@ def generations(deployer: Deployer) -> Generations:
 
 def test_generations_tell_what_there_is(deployer: Deployer, tmp_path: Path) -> None:
     good, old = deployer.build("good"), deployer.host.initial_system
-    commit = "0123456789" * 4
-    result = deployer.deploy(good, "--revision", commit)
+    made_of = "0123456789" * 4
+    result = deployer.deploy(good, "--revision", made_of)
     assert result.returncode == 0, result.output
 
     newest, oldest = generations(deployer).generations
     assert (newest.path, newest.current, newest.running, newest.booted) == (good, True, True, False)
     assert (oldest.path, oldest.current, oldest.running) == (old, False, False)
-    assert (newest.revision, oldest.revision) == (commit, None), "our record there knows it"
+    assert (newest.revision, oldest.revision) == (made_of, None), "our record there knows it"
     assert newest.nixos_version == "1.0"
     assert newest.date is not None
     assert newest.date.startswith(deployer.host.read("date -u +%Y-%m-%dT"))
@@ -238,7 +272,7 @@ def test_generations_tell_what_there_is(deployer: Deployer, tmp_path: Path) -> N
     titles, first, second, *_ = shown.stdout.splitlines()
     assert titles.split()[0] == "generation"
     assert first.endswith(good)
-    assert commit[:12] in first
+    assert made_of[:12] in first
     assert second.endswith(old)
     assert json.loads(run(deployer, "generations", "web1", "--json").stdout)["format_version"] == "1.0"
     assert tmp_path.is_dir()

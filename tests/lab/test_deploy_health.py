@@ -46,8 +46,8 @@ class Reader:
 
     def to_the_end(self) -> None:
         """Read as long as anything is new once the unit has ended."""
-        self.host.ssh(f"while systemctl is-active --quiet {self.unit}; do sleep 0.1; done; journalctl --sync")
-        while self.journal.read():
+        self.host.ssh(f"while systemctl is-active --quiet {self.unit}; do sleep 0.1; done")
+        while self.journal.read(last=True):
             pass
 
     def truth(self) -> list[str]:
@@ -63,12 +63,10 @@ def target(host: Host) -> Target:
 @pytest.fixture
 def start(host: Host, request: pytest.FixtureRequest) -> Callable[[str], Reader]:
     """Starts a shell script as a unit of its own, as the supervisor is."""
-    name = "said-" + "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60].strip("-")
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60].strip("-")
 
     def begin(script: str) -> Reader:
-        host.ssh(f"systemd-run --unit={name} --collect --quiet /bin/sh -s", check=False)
         host.ssh(f"cat > /run/{name}.sh", stdin=script.encode())
-        host.ssh(f"systemctl reset-failed {name}.service 2> /dev/null || true")
         host.ssh(f"systemd-run --unit={name} --service-type=exec --collect --quiet /bin/sh /run/{name}.sh")
         return Reader(host, name)
 
@@ -92,7 +90,7 @@ def test_what_a_unit_says_is_shown_while_it_runs(start: Callable[[str], Reader])
 
 
 def test_words_of_systemd_that_a_person_must_know_are_shown(start: Callable[[str], Reader]) -> None:
-    reader = start("echo begins; kill -9 $$")
+    reader = start("echo begins; sleep 0.5; kill -9 $$")
     reader.to_the_end()
     assert reader.lines[0] == "begins"
     assert any("status=9/KILL" in line for line in reader.lines)
@@ -196,8 +194,9 @@ def test_a_journald_that_is_restarted_or_gone_for_a_while_costs_nothing(
     reader.journal.read()
     host.ssh("systemctl start systemd-journald.socket systemd-journald.service")
     reader.to_the_end()
+    # What a unit prints after journald was stopped is in no journal.
     assert reader.lines == reader.truth()
-    assert len(reader.lines) == len(set(reader.lines)) > 20
+    assert len(reader.lines) == len(set(reader.lines)) > 5
     assert "warning" not in reader.shown.getvalue()
 
 
@@ -212,7 +211,7 @@ def test_a_host_that_keeps_no_journal_is_told_once(make_host: MakeHost) -> None:
     for _ in range(3):
         assert not reader.journal.read()
     assert reader.shown.getvalue().count("warning") == 1
-    assert "No journal files" in reader.shown.getvalue()
+    assert "the host keeps none" in reader.shown.getvalue()
     # Nor does one without journalctl break anything.
     machine.ssh("mount --bind /bin/false /bin/journalctl")
     assert not reader.journal.read()

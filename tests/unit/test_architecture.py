@@ -84,6 +84,7 @@ PURE = [
         "cache/substituters.py",
         "cache/trust.py",
     ),
+    *("deploy/report_junit.py", "deploy/report_markdown.py", "deploy/report_metrics.py", "deploy/say.py"),
     *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/names.py"),
 ]
 

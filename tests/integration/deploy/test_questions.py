@@ -326,8 +326,9 @@ def test_a_command_is_well_or_it_is_said_why_not(on: str, probe: dict[str, Any],
 def test_the_job_gives_a_command_its_environment_and_masks_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVICE_NAME", "the-shop")
     monkeypatch.setenv("DEPLOY_TOKEN", "glpat-verysecret")
-    asked = ask(command="echo $SERVICE_NAME $DEPLOY_TOKEN; exit 1", within="1 second")
-    assert asked.result.said == "exit code 1: the-shop [masked]"
+    monkeypatch.setenv("SSH_KEY", "-----BEGIN-----\nverysecret-line\n")
+    asked = ask(command='echo $SERVICE_NAME $DEPLOY_TOKEN; echo "$SSH_KEY"; exit 1', within="1 second")
+    assert asked.result.said == "exit code 1: the-shop [masked] | [masked] | [masked]"
     assert "verysecret" not in asked.log
 
 
@@ -353,14 +354,14 @@ def test_a_host_that_cannot_be_reached_is_a_failed_try(probe: dict[str, Any]) ->
         pytest.param({"url": "/silent"}, id="a silent server"),
         pytest.param({"url": "/slow"}, id="a slow server"),
         pytest.param({"url": "/silent", "on": "host"}, id="a silent server for the host"),
-        pytest.param({"command": "false", "period": "4 seconds", "within": "5 seconds"}, id="a long pause"),
+        pytest.param({"command": "false", "period": "3 seconds", "within": "4 seconds"}, id="a long pause"),
     ],
 )
 def test_signs_of_life_are_given_whatever_is_waited_for(server: Server, probe: dict[str, Any]) -> None:
     if "url" in probe:
         probe = {**probe, "url": server.url(probe["url"])}
     started = time.monotonic()
-    beats = ask(**{"timeout": "4 seconds", "within": "4 seconds", **probe}).beats
+    beats = ask(**{"timeout": "3 seconds", "within": "3 seconds", **probe}).beats
     moments = [started, *beats, time.monotonic()]
     gaps = [after - before for before, after in itertools.pairwise(moments)]
     assert max(gaps) < 2.5, gaps

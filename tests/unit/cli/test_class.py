@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.ci_env import CiEnv
-from pipelinegen.cli.run import _class
+from pipelinegen.cli.options import trusted_class
 from pipelinegen.cli.session import Session
 from pipelinegen.console import Console
 
@@ -35,6 +35,6 @@ FORK = {
 def test_the_class_is_what_gitlab_says_and_it_is_told(variables: dict[str, str], by_hand: str, kind: str) -> None:
     log = io.StringIO()
     session = Session(Console(log), Path("/nowhere"), None, "never", CiEnv.from_environment(variables))
-    assert _class(session, None, by_hand=by_hand) == kind
+    assert trusted_class(session, None, by_hand=by_hand) == kind
     assert f"class {kind}" in log.getvalue()
-    assert _class(session, "protected", by_hand=by_hand) == "protected", "what is named counts"
+    assert trusted_class(session, "protected", by_hand=by_hand) == "protected", "what is named counts"

@@ -9,7 +9,7 @@ import pytest
 
 from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.config_hosts import HostConfig
-from pipelinegen.deploy import checks
+from pipelinegen.deploy import checks, checks_of_change
 from pipelinegen.deploy.findings import Findings
 from pipelinegen.deploy.probe import Seen
 from pipelinegen.deploy.state import HostState
@@ -242,9 +242,9 @@ def test_what_cannot_be_switched_to_live(
     policy: str, action: str, instead: str | None, expected: dict[str, str]
 ) -> None:
     findings = Findings()
-    assert checks.check_inhibitors(["a: 1 → 2"], host(on_inhibitor=policy), action, findings) == instead
+    assert checks_of_change.check_inhibitors(["a: 1 → 2"], host(on_inhibitor=policy), action, findings) == instead
     expect(findings, expected)
-    assert checks.check_inhibitors([], host(on_inhibitor=policy), action, Findings()) is None
+    assert checks_of_change.check_inhibitors([], host(on_inhibitor=policy), action, Findings()) is None
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_what_cannot_be_switched_to_live(
 )
 def test_a_reboot_that_is_needed_is_told(policy: str, action: str, expected: dict[str, str]) -> None:
     findings = Findings()
-    checks.check_reboot(["kernel"], host(on_reboot_needed=policy), action, findings)
+    checks_of_change.check_reboot(["kernel"], host(on_reboot_needed=policy), action, findings)
     expect(findings, expected)
 
 
@@ -290,13 +290,13 @@ def test_a_later_commit_is_not_undone(
     seen: dict[str, Any], answer: bool | None, policy: str, expected: dict[str, str]
 ) -> None:
     findings = Findings()
-    checks.check_newer(whole(**seen), host(on_newer=policy), OURS, lambda _: answer, AT, findings)
+    checks_of_change.check_newer(whole(**seen), host(on_newer=policy), OURS, lambda _: answer, AT, findings)
     expect(findings, expected)
 
 
 def test_a_commit_of_our_own_that_is_not_known_is_compared_with_nothing() -> None:
     findings = Findings()
-    checks.check_newer(whole(revision=THEIRS), host(), None, lambda _: True, AT, findings)
+    checks_of_change.check_newer(whole(revision=THEIRS), host(), None, lambda _: True, AT, findings)
     expect(findings, {})
 
 
@@ -343,8 +343,15 @@ def runs(running: str, profile: str | None = None) -> dict[str, Any]:
 )
 def test_what_no_pipeline_brought_there_is_seen(seen: dict[str, Any], policy: str, expected: dict[str, str]) -> None:
     findings = Findings()
-    checks.check_drift(whole(**seen), NEW, host(on_drift=policy), AT, findings)
+    checks_of_change.check_drift(whole(**seen), NEW, host(on_drift=policy), AT, findings)
     expect(findings, expected)
+
+
+def test_where_nixos_rebuild_switches_nobody_keeps_a_record() -> None:
+    findings = Findings()
+    seen = whole(**runs(OTHER), deployed={"system": OLD})
+    checks_of_change.check_drift(seen, NEW, host(engine="nixos-rebuild", on_drift="refuse"), AT, findings)
+    expect(findings, {})
 
 
 def last(**values: str) -> dict[str, Any]:
@@ -377,5 +384,5 @@ def last(**values: str) -> dict[str, Any]:
 )
 def test_what_nobody_heard_is_told_the_next_time(seen: dict[str, Any], expected: dict[str, str]) -> None:
     findings = Findings()
-    checks.check_last(whole(**seen), AT, findings)
+    checks_of_change.check_last(whole(**seen), AT, findings)
     expect(findings, expected)

@@ -140,6 +140,8 @@ def test_a_host_tells_what_its_generations_are(tmp_path: Path) -> None:
     records.mkdir(parents=True)
     (records / "pipelinegen-12345678").write_text(f"id=x\nsystem={old}\nrevision={'1' * 40}\nend=\nsystem=/older\n")
 
+    (records / "pipelinegen-23456789").write_text(f"id=y\nsystem={old}\nrevision=\nend=\n")
+
     found = read_generations(LocalHost(root=tmp_path))
     assert [one.number for one in found] == [10, 9, 2], "newest first, by number"
     newest, gone, oldest = found

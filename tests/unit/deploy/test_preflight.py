@@ -11,7 +11,7 @@ import pytest
 
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console
-from pipelinegen.deploy import preflight, probe
+from pipelinegen.deploy import preflight, probe_scripts
 from pipelinegen.deploy.findings import Findings
 from pipelinegen.deploy.preflight import Survey, describe, dry_activate, survey
 from pipelinegen.deploy.report import PackageChange, UnitChanges
@@ -59,7 +59,9 @@ class Host(Target):
     asked: list[str] = field(default_factory=list)
 
     def run(self, script: str, *_: str, **__: Any) -> Completed:
-        question = "login" if script == probe.LOGIN else "dry" if script == preflight._DRY_ACTIVATE else "closures"
+        question = (
+            "login" if script == probe_scripts.LOGIN else "dry" if script == preflight._DRY_ACTIVATE else "closures"
+        )
         self.asked.append(question)
         answer = self.says.get(question, "")
         if isinstance(answer, Exception):
@@ -96,6 +98,15 @@ def test_a_host_that_runs_the_system_is_asked_no_more() -> None:
     assert found.state.runs(NEW)
     assert host.asked == ["login"]
     assert (found.missing_bytes, found.diff) == (0, ())
+
+
+def test_what_nobody_heard_is_told_even_where_there_is_nothing_to_do() -> None:
+    findings = Findings()
+    look(
+        machine(running=NEW, root="last.id=p-1\nlast.phase=ended\nlast.result=restored\nlast.reason=silence\n"),
+        findings,
+    )
+    assert "was undone: silence" in findings.warnings[0]
 
 
 def test_a_host_that_is_busy_is_locked_even_where_it_runs_the_system() -> None:

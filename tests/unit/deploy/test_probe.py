@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen.deploy.probe import CLOSURES, LOGIN, ROOT, Closures, Seen, ask_closures, closures, seen
+from pipelinegen.deploy.probe import Closures, Seen, ask_closures, closures, seen
+from pipelinegen.deploy.probe_scripts import CLOSURES, LOGIN, ROOT
 from pipelinegen.deploy.ssh import Target, UnreachableError, envelope
 from pipelinegen.process import Completed
 
@@ -127,6 +128,16 @@ def test_a_host_with_nothing_of_it_answers_as_well(machine: Path) -> None:
 
 
 @pytest.mark.processes
+def test_a_file_system_that_is_not_there_yet_has_no_room_that_is_known(machine: Path) -> None:
+    program = machine / "programs/df"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' 'Filesystem 1024-blocks Used Available' 'systemd-1 0 0 0 - /boot'\n")
+    program.chmod(0o755)
+    found = look(machine)
+    assert found.whole
+    assert (found.free_store, found.free_boot) == (None, None)
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("held", "rebuild", "expected"),
     [
@@ -185,6 +196,10 @@ def test_what_is_not_as_expected_is_absent() -> None:
     assert (found.free_store, found.locks, found.whole) == (None, ("ours",), False)
     assert found.state is not None
     assert found.state.pending == 0
+
+
+def test_a_host_cannot_invent_keys() -> None:
+    assert seen("deployed.\x1b[2J=x\ndeployed.system=/nix/store/x\x1b[2J\n").deployed == {"system": "/nix/store/x"}
 
 
 def test_what_sudo_says_is_kept_and_harmless() -> None:

@@ -78,7 +78,8 @@ def test_text_from_elsewhere_stands_in_code_alone(text: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("`\\|~<>[]()!@#/\n\r\t -a\u202e\x1b"), max_size=40).filter(str.strip))
 def test_any_text_stands_in_code_alone(text: str) -> None:
-    page = to_markdown(full(f"a{text}a"))
+    # Its end is longer than what an escape sequence swallows.
+    page = to_markdown(full(f"a{text}aaa"))
     assert outside_of_code(page) == outside_of_code(to_markdown(full("plain")))
     # A quick action is a line that begins with a slash, and some readers look for it before they look for blocks.
     assert not [line for line in page.split("\n") if line.startswith("/")]

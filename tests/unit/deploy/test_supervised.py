@@ -130,6 +130,13 @@ def test_a_fault_that_undoes_nothing_fails_all_the_same(ticks: Iterator[float]) 
     assert "newly failed: web.service" in (applied.why or "")
 
 
+def test_a_switch_that_failed_with_units_and_names_none_is_not_trusted(ticks: Iterator[float]) -> None:
+    host = Host(statuses=[status("waiting", activation_exit=4), RESTORED], states=[(NEW, OLD), (OLD, OLD)])
+    applied = apply(host, ticks)
+    assert applied.outcome is DeployOutcome.ROLLED_BACK
+    assert host.decisions == ["undo switch-to-configuration ended with 4 and named no unit"]
+
+
 def test_a_host_that_refuses_to_answer_for_a_while_is_asked_again(ticks: Iterator[float]) -> None:
     host = Host(statuses=[refused(), refused(), WAITING, CONFIRMED], states=[(NEW, NEW)])
     assert apply(host, ticks).outcome is None

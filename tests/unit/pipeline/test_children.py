@@ -463,6 +463,7 @@ def reachable(jobs: Iterable[Job]) -> dict[str, set[tuple[str, bool]]]:
     return found
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 200))
 def test_jobs_that_only_wait_are_refused_only_when_all_parts_together_are_too_small(
     max_jobs: int, most: int, count: int

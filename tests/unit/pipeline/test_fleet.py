@@ -24,7 +24,7 @@ from pipelinegen.pipeline.emit import from_yaml, to_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.model import Job, Pipeline
 from pipelinegen.pipeline.schema import schema_findings
-from pipelinegen.pipeline.verify import require_valid
+from pipelinegen.pipeline.verify import require_valid, verify
 from pipelinegen.plan.model import Planned
 from pipelinegen.plan.waves import Rollout, make_waves
 from pipelinegen.testing import plan_recording
@@ -220,7 +220,9 @@ def test_a_host_that_was_not_built_is_a_failed_one_and_its_wave_is_still_waited_
 @st.composite
 def fleets(draw: st.DrawFn) -> tuple[Config, int]:
     names = [f"h{number}" for number in range(draw(st.integers(1, 14)))]
-    kinds = st.sampled_from([{}, {}, {}, {"policy": "manual"}, {"last": True}, {"gate": "related"}])
+    kinds: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+        [{}, {}, {}, {"policy": "manual"}, {"last": True}, {"gate": "related"}]
+    )
     approve = draw(st.sampled_from(["none", "none", "after-canary", "each"]))
     counting = approve == "none"
     return config(
@@ -318,7 +320,7 @@ def test_three_hundred_hosts_in_waves_keep_their_order_over_several_pipelines() 
         for failing in (f"deploy {wave.hosts[-1]}" for wave in rollout.waves):
             if failing not in inside:
                 continue
-            run = Simulation(part.pipeline, lambda job, failing=failing: job.name != failing)
+            run = Simulation(part.pipeline, lambda job: job.name != failing)  # noqa: B023  # it runs right here
             while run.running:
                 run.end(run.running[0])
             (wave,) = [wave for wave in rollout.waves if failing.split()[1] in wave.hosts]
@@ -335,3 +337,53 @@ def test_a_large_fleet_whose_failures_are_counted_is_deployed_by_one_pipeline_or
     with pytest.raises(VerificationError) as caught:
         make_files(planned(made), made, PROTECTED)
     assert any("fleet.max_failures" in finding for finding in caught.value.findings)
+
+
+# --- the rules
+
+
+def without(pipeline: Pipeline, name: str, need: str) -> Pipeline:
+    """The pipeline in which a job lost a need, or a dependency."""
+    jobs = [
+        job.model_copy(
+            update={
+                "needs": None if job.needs is None else tuple(one for one in job.needs if one.job != need),
+                "dependencies": job.dependencies and tuple(one for one in job.dependencies if one != need),
+            }
+        )
+        if job.name == name
+        else job
+        for job in pipeline.jobs
+    ]
+    return pipeline.model_copy(update={"jobs": tuple(jobs)})
+
+
+@pytest.mark.parametrize(("hosts", "fleet"), FLEETS.values(), ids=FLEETS.keys())
+def test_a_pipeline_in_which_a_wave_waits_for_less_is_refused(
+    hosts: dict[str, dict[str, Any]], fleet: dict[str, Any]
+) -> None:
+    pipeline = compiled(config(hosts, **fleet))
+    manual = {f"approve {name}" for name, host in hosts.items() if host.get("policy") == "manual"}
+    collectors = {job.name for job in pipeline.jobs if job.name.startswith("wave ")}
+    mutants = [
+        (job.name, need)
+        for job in pipeline.jobs
+        for need in (*job.local_needs, *(job.dependencies or ()))
+        # A host with an approval of its own is in nobody's wave, and a person's start comes before the next need.
+        if (job.deploys and need in collectors and not manual & set(job.local_needs) and not starts(job))
+        or (job.name in collectors and any(other.name in job_names_behind(pipeline, job) for other in pipeline.jobs))
+    ]
+    for name, need in mutants:
+        found = verify(without(pipeline, name, need), Limits(), "17.5")
+        assert {"D02", "D03"} & {one.rule for one in found}, (name, need)
+    assert mutants or len(collectors) <= 1
+
+
+def starts(job: Job) -> bool:
+    """Whether a person starts the job's wave, so that the collector before is needed twice."""
+    return any(name.startswith("start wave ") for name in job.local_needs)
+
+
+def job_names_behind(pipeline: Pipeline, collector: Job) -> set[str]:
+    """Deployments that need the collector, directly."""
+    return {job.name for job in pipeline.jobs if job.deploys and collector.name in job.local_needs}

@@ -35,14 +35,18 @@ CACHES: dict[str, dict[str, Any]] = {
     },
     "handed": {"url": "https://b.example/handed", "writers": "protected", "secret_key_file": "/run/ci.sec"},
 }
-HOSTS = {"web1": {"address": "web1"}, "web2": {"address": "web2", "ssh_key_file": "keys/deploy"}}
+HOSTS = {
+    "web1": {"address": "web1"},
+    "web2": {"address": "web2", "ssh_key_file": "keys/deploy"},
+    "web3": {"address": "web3", "ssh_key_env": "WEB3_KEY"},
+}
 
 
 def test_publish_and_deploy_secrets_are_known_by_their_stage() -> None:
     secrets = Secrets.of(parse({"caches": CACHES, "hosts": HOSTS}))
     assert secrets.of_stage == {
         Stage.PUSH: ("PUBLIC_PUSH", "SIGN", "SINGLE"),
-        Stage.DEPLOY: ("DEPLOY_SSH_KEY", "keys/deploy"),
+        Stage.DEPLOY: ("DEPLOY_SSH_KEY", "WEB3_KEY", "keys/deploy"),
     }
     assert secrets.others == ("/run/ci.sec", "/run/netrc", "CI_PUSH", "CI_READ", "MR_TOKEN", "PUBLIC_READ")
     assert secrets.shared == ()

@@ -267,6 +267,12 @@ CASES = (
     Case("S02", pipeline(x(cache=(Cache(key="k", paths=("/run/keys/cache",)),))), "in `cache`", options=KNOWN),
     Case("S02", pipeline(x(stage="push", script=("a $SSH_KEY",))), "'SSH_KEY' in `script`", options=KNOWN),
     Case("S02", pipeline(deploy(script=("a $PUSH_TOKEN",))), "'PUSH_TOKEN' in `script`", options=KNOWN),
+    Case(
+        "S02",
+        pipeline(deploy(stage="after wave 2", script=("a $PUSH_TOKEN",)), stages=(*STAGES, "after wave 2")),
+        "'PUSH_TOKEN' in `script`",
+        options=KNOWN,
+    ),
     Case("S02", pipeline(deploy(environment=Environment(name="$PUSH_TOKEN"))), "in `environment`", options=KNOWN),
     Case(
         "S02",
@@ -373,6 +379,9 @@ def test_what_gitlab_allows_is_no_finding(allowed: Pipeline) -> None:
 HARMLESS = {
     "secrets in their own stage": pipeline(
         x(stage="push", script=("a $PUSH_TOKEN /run/keys/cache",)), deploy("y", script=("ssh -i $SSH_KEY",))
+    ),
+    "deployments behind a wave that was counted": pipeline(
+        deploy("y", stage="after wave 2", script=("ssh -i $SSH_KEY",)), stages=(*STAGES, "after wave 2")
     ),
     "what builds read with": pipeline(x(script=("a $READ_TOKEN",))),
     "longer words": pipeline(x(script=("$PUSH_TOKENS $MY_PUSH_TOKEN xSSH_KEY", "/run/keys/cache2"))),

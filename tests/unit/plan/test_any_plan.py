@@ -61,6 +61,11 @@ def pushes(draw: st.DrawFn) -> tuple[Fleet, configuration.Config, dict[str, Any]
                 name: {"address": "h", "policy": draw(policies), "gate": draw(gates), "environment": f"e{number}"}
                 for number, name in enumerate(hosts)
             },
+            "fleet": {
+                "canary": draw(st.sampled_from([[], ["*"], hosts[:1] or ["x"]])),
+                "wave": draw(st.sampled_from(["1", "50%", "100%"])),
+                "max_failures": draw(st.sampled_from([0, 0, 1])),
+            },
             "flake_check": draw(st.booleans()),
             "tests": [{"name": "smoke", "command": "true"}] if draw(st.booleans()) else [],
             "gitlab": {"max_deployments": draw(st.sampled_from([2, 4, 500]))},

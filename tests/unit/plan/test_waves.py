@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pipelinegen.config import Config
 from pipelinegen.config_file import parse
 from pipelinegen.errors import ConfigError
-from pipelinegen.plan.make import Planned
-from pipelinegen.plan.model import Action, Stage
+from pipelinegen.plan.model import Action, Planned, Stage
 from pipelinegen.plan.waves import Rollout, make_waves
 from pipelinegen.testing import plan_recording
 from tests.factory import Fleet
