@@ -51,7 +51,10 @@ in
   silent = {
     services.openssh.enable = lib.mkForce false;
   };
-  offline = switching "ip link set eth1 down";
+  # Its address is gone, and comes back with the system before.
+  offline = {
+    networking.interfaces.eth1.ipv4.addresses = lib.mkForce [ ];
+  };
   rebooting = switching "systemctl --no-block reboot; sleep 60";
   filling = switching "cat /dev/zero > /var/filler; exit 1";
   # Only a boot leads from one init interface to another.

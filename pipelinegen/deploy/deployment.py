@@ -100,6 +100,9 @@ def run_deploy(
     host = configured(name, config)
     if allow_older:
         host = host.model_copy(update={"on_newer": "warn"})
+    if rollback is not None:
+        # nixos-rebuild deploys what is here; a generation is there.
+        host = host.model_copy(update={"engine": "supervised"})
     if system is not None:
         check_store_paths([system])
     deployment = _Deployment(
@@ -178,7 +181,7 @@ class _Deployment:
             return self._change(self.before)
         except DeployError as error:
             return self._report(
-                _result(error.outcome),
+                error.outcome.word,
                 after=self.before,
                 message=error.message,
                 why=error.why,
@@ -325,7 +328,7 @@ class _Deployment:
     def _applied(self, applied: Applied) -> DeployReport:
         outcome = applied.outcome
         return self._report(
-            DEPLOYED if outcome is None else _result(outcome),
+            DEPLOYED if outcome is None else outcome.word,
             after=applied.state,
             message=applied.message,
             why=applied.why,
@@ -377,10 +380,6 @@ class _Deployment:
                 yield
         finally:
             self.phases.append(Phase(name=name, seconds=self.console.clock() - started))
-
-
-def _result(outcome: DeployOutcome) -> str:
-    return outcome.name.lower().replace("_", "-")
 
 
 def _write(report: DeployReport, reports: ReportFiles, console: Console) -> None:

@@ -29,7 +29,7 @@ PROBE = (f"{STORE_PATH}=/", NO_REEXEC, SUDO, _NEVER, "dry-build")
 """Arguments that every version refuses before it does anything, naming what it does not know."""
 
 _MEANINGS = {
-    1: "usage, a check before the switch, or the boot loader",
+    1: "copying, a check before the switch, or the boot loader: its last lines say which",
     2: "the activation script failed",
     UNITS_FAILED: "units failed",
     LOCKED: "another switch was going on",

@@ -198,10 +198,18 @@ def test_a_revert_is_deployed_while_the_push_in_between_may_yet_deploy(project: 
     assert project.push(notes="4") == ""
 
 
-def test_a_deployment_that_waits_for_its_turn_is_waited_for(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("status", "job"),
+    [("failed", "failed"), ("running", "running"), ("created", "waiting_for_resource")],
+    ids=["failed", "is still going on", "waits for its turn"],
+)
+def test_what_a_deployment_may_have_left_is_mended_although_its_push_was_reverted(
+    project: Project, status: str, job: str
+) -> None:
     assert project.push(b="2") == "b"
-    project.gitlab.deployment("b", project.before, "created", job="waiting_for_resource")
-    assert project.push(notes="3") == "b"
+    project.gitlab.deployment("b", project.before, status, job=job)
+    assert project.push(b="1") == "b"  # its pipeline is cancelled before it deploys
+    assert project.push(notes="3") == "b", "the last success gave it this very system, and yet it may run another"
 
 
 @BOTH

@@ -226,6 +226,8 @@ class Deployer:
     def started(self, path: str, *options: str) -> Iterator[Job]:
         """Deploy, and do something meanwhile; the job is ended afterwards if it runs still."""
         (self.folder / "report.json").unlink(missing_ok=True)
+        for part in ("nix", "cache"):
+            (self.store.folder / part).mkdir(parents=True, exist_ok=True)
         program = [sys.executable, "-m", "pipelinegen"]
         if self.patience is not None:
             program = [sys.executable, "-c", _PATIENCE.format(seconds=self.patience)]
@@ -296,6 +298,7 @@ systemctl stop 'pipelinegen-*' 2> /dev/null
 rm -rf {RUNTIME} {RECORDS} {ROOTS}* /var/filler /nix/var/filler /var/log/nixos-rebuild {PROFILE}*
 nix-env -p {PROFILE} --set $system
 $system/bin/switch-to-configuration switch
+nix-store --verify --quiet
 nix-store --gc --quiet
 """
 
@@ -312,6 +315,20 @@ def reset(host: Host) -> None:
     until(host.answers, "sshd answers")
     found = look(host)
     assert found == as_installed(host), found
+
+
+def allow_sudo(host: Host) -> None:
+    """Give the machine a user `deploy`, and what the image lacks: sudo, here without any question of whether."""
+    host.inside(
+        """
+        id deploy 2> /dev/null || useradd --create-home deploy
+        mkdir -p /home/deploy/.ssh && cp /root/.ssh/authorized_keys /home/deploy/.ssh/ && chown -R deploy /home/deploy
+        cp /usr/bin/setpriv /usr/local/bin/become && chmod 4755 /usr/local/bin/become
+        printf '%s\\n' '#!/bin/sh' '[ "$1" = -n ] || exit 1; shift; [ "$1" != -- ] || shift' \
+          'exec /usr/local/bin/become --reuid 0 --regid 0 --clear-groups "$@"' > /usr/local/bin/sudo
+        chmod 755 /usr/local/bin/sudo
+        """
+    )
 
 
 def _is_tables(value: object) -> bool:

@@ -18,11 +18,11 @@ let
   linux = set: set.x86_64-linux or { };
   prefixed = prefix: set: builtins.listToAttrs (map (name: { name = prefix + name; value = set.${name}; })
     (builtins.attrNames set));
-  derivations = prefixed "" (linux flake.packages)
-    // prefixed "check " (linux flake.checks)
+  derivations = prefixed "" (linux (flake.packages or { }))
+    // prefixed "check " (linux (flake.checks or { }))
     // prefixed "host " (builtins.mapAttrs (name: host: host.config.system.build.toplevel) flake.nixosConfigurations)
-    // prefixed "shell " (builtins.mapAttrs (name: shell: shell.inputDerivation) (linux flake.devShells))
-    // { formatter = flake.formatter.x86_64-linux; };
+    // prefixed "shell " (builtins.mapAttrs (name: shell: shell.inputDerivation) (linux (flake.devShells or { })))
+    // (if flake ? formatter then { formatter = flake.formatter.x86_64-linux; } else { });
   paths = one: { drv = one.drvPath; out = one.outPath; };
   tried = builtins.mapAttrs (name: one: builtins.tryEval (builtins.deepSeq (paths one) (paths one))) derivations;
 in

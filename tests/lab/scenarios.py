@@ -41,10 +41,12 @@ class Scenario:
         """
         paths = {"old": deployer.host.initial_system, "new": new}
         found = look(deployer.host)
-        assert (found.runs, found.boots, found.profile) == (paths[self.runs], paths[self.boots], paths[self.boots])
-        assert found.failed == failed
-        assert found.ours == ()
-        assert litter or found.litter == ()
+        assert (found.runs, found.boots, found.profile) == (paths[self.runs], paths[self.boots], paths[self.boots]), (
+            found
+        )
+        assert found.failed == failed, found
+        assert found.ours == (), found
+        assert litter or found.litter == (), found
 
     def told(self, deployer: Deployer, code: int) -> None:
         """Assert that the report says it, and what the machine runs in the end."""
@@ -54,7 +56,7 @@ class Scenario:
         if self.code in {30, 31, 40}:
             return  # it changed nothing, or cannot know
         found = look(deployer.host)
-        assert (report["after"]["running"], report["after"]["profile"]) == (found.runs, found.boots)
+        assert (report["after"]["running"], report["after"]["profile"]) == (found.runs, found.boots), report
 
 
 def _row(name: str, runs: Which, boots: Which, result: str, code: int | None) -> Scenario:

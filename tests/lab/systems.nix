@@ -54,7 +54,7 @@ in
   };
   better = machine {
     motd = "better";
-    services = service "exit 0" "exec sleep 200000";
+    services = service "exit 0" "exec sleep 40000";
   };
   # Its activation script fails half-way.
   broken-activation = machine {
@@ -108,7 +108,7 @@ in
     services = working;
     activation = ''
       i=0
-      while [ $i -lt 20000 ]; do echo "line $i of very many, which are all the same but for their number"; i=$((i + 1)); done
+      while [ $i -lt 4000 ]; do echo "line $i of very many, which are all the same but for their number"; i=$((i + 1)); done
     '';
   };
   # The way back is cut off: before anything was switched, and after.

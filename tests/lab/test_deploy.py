@@ -16,7 +16,7 @@ import pytest
 
 from pipelinegen.errors import DeployOutcome
 from tests.lab.conftest import MakeHost
-from tests.lab.deployer import Deployer, last_record, look, record
+from tests.lab.deployer import Deployer, allow_sudo, last_record, look, record
 from tests.lab.machine import OTHER_NIX, Result, run
 from tests.lab.scenarios import Scenario, shown
 from tests.lab.store import PrivateStore, SigningKey
@@ -134,7 +134,7 @@ def test_what_had_failed_before_is_not_held_against_it(deployer: Deployer, scena
 def test_no_amount_of_output_stops_it(deployer: Deployer, scenario: Scenario) -> None:
     shows(scenario, deployer, "talkative", "line 0 of very many")
     log = deployer.report()["log_file"]
-    assert int(deployer.host.read(f"grep -c 'of very many' {log}")) > 19_000
+    assert int(deployer.host.read(f"grep -c 'of very many' {log}")) > 3_900
 
 
 @pytest.mark.parametrize("scenario", [shown("the system can only be booted")], ids=str)
@@ -302,7 +302,7 @@ def test_a_full_disk_neither_hides_nor_stops_the_way_back(
     one = Deployer(systems[0], make_host("web1", disk="48m"), tmp_path, built=systems[1])
     one.configure()
     shows(scenario, one, system)
-    assert one.host.read("df --output=avail /var | tail -n 1") == "0"
+    assert int(one.host.read("df --output=avail /var | tail -n 1")) < 64
     assert last_record(one.host)["result"] == {"old": "restored", "new": "boot-failed"}[scenario.runs]
     one.host.inside("rm -f /var/filler /nix/var/filler")
     one.host.restart()
@@ -313,17 +313,7 @@ def test_a_full_disk_neither_hides_nor_stops_the_way_back(
 
 
 def test_a_user_who_is_not_root_deploys_with_sudo(deployer: Deployer) -> None:
-    # What the image lacks: sudo, here without any question of whether.
-    deployer.host.inside(
-        """
-        id deploy 2> /dev/null || useradd --create-home deploy
-        mkdir -p /home/deploy/.ssh && cp /root/.ssh/authorized_keys /home/deploy/.ssh/ && chown -R deploy /home/deploy
-        cp /usr/bin/setpriv /usr/local/bin/become && chmod 4755 /usr/local/bin/become
-        printf '%s\\n' '#!/bin/sh' '[ "$1" = -n ] || exit 1; shift; [ "$1" != -- ] || shift' \
-          'exec /usr/local/bin/become --reuid 0 --regid 0 --clear-groups "$@"' > /usr/local/bin/sudo
-        chmod 755 /usr/local/bin/sudo
-        """
-    )
+    allow_sudo(deployer.host)
     deployer.configure(user="deploy")
     good = deployer.build("good")
     result = deployer.deploy(good)

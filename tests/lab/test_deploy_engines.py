@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.errors import DeployOutcome
-from tests.lab.deployer import Deployer, look, until
+from tests.lab.deployer import Deployer, allow_sudo, look, until
 from tests.lab.host import PROFILE
 from tests.lab.machine import Result
 
@@ -180,6 +180,19 @@ def test_a_host_that_does_not_answer_afterwards_is_said_to_be_unknown(rebuilder:
     assert result.returncode == DeployOutcome.STATE_UNKNOWN, result.output
     assert "the next boot may take the new system" in result.stderr
     assert rebuilder.report()["after"] is None
+
+
+def test_a_user_who_is_not_root_switches_by_sudo_without_a_question(rebuilder: Deployer) -> None:
+    allow_sudo(rebuilder.host)
+    # As on NixOS, users other than root ask a daemon.
+    rebuilder.host.inside("systemd-run --quiet --unit=nix-daemon nix-daemon --daemon")
+    rebuilder.configure(engine="nixos-rebuild", user="deploy")
+    good = rebuilder.build("good")
+    result = rebuilder.deploy(good)
+    rebuilder.host.inside("rm -r /usr/local/bin/sudo /nix/var/nix/daemon-socket; systemctl stop nix-daemon")
+    assert result.returncode == 0, result.output
+    assert "--sudo" in result.stderr
+    assert look(rebuilder.host).runs == good
 
 
 def test_an_interrupted_job_says_that_the_host_is_on_its_own(rebuilder: Deployer) -> None:

@@ -115,7 +115,13 @@ def test_its_word_is_not_believed_where_the_host_is_another(action: RebuildActio
     ("code", "runs", "boots", "outcome", "words"),
     [
         (2, OLD, NEW, DeployOutcome.FAILED, "exit code 2 (the activation script failed)"),
-        (1, OLD, NEW, DeployOutcome.FAILED, "exit code 1 (usage, a check before the switch, or the boot loader)"),
+        (
+            1,
+            OLD,
+            NEW,
+            DeployOutcome.FAILED,
+            "exit code 1 (copying, a check before the switch, or the boot loader: its last lines say which)",
+        ),
         (4, NEW, NEW, DeployOutcome.FAILED, "exit code 4 (units failed)"),
         (11, OLD, OLD, DeployOutcome.LOCKED, "another switch was going on"),
         (11, OLD, NEW, DeployOutcome.FAILED, "another switch was going on"),

@@ -50,7 +50,7 @@ class Host(Target):
 
     def run(self, script: str, *arguments: str, **_: Any) -> Completed:
         answers = {
-            STATE: lambda: self._state(),
+            STATE: self._state,
             supervisor._START: lambda: self._start(arguments[1]),
             supervisor._STATUS: lambda: next_of(self.statuses),
             supervisor._DECIDE: lambda: self._decide(arguments[1]),
