@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 from pathlib import Path
 
 import pytest
@@ -229,20 +228,6 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
     with pytest.raises((ConfigError, ValidationError)):
         connect()
-
-
-def test_keys_are_copied_as_ssh_wants_them_and_gone_afterwards(tmp_path: Path) -> None:
-    key = tmp_path / "a key"
-    key.write_bytes(b"-----BEGIN\r\n-----END")
-    key.chmod(0o666)
-    host = HostConfig(address="[::1]", ssh_key_file=str(key), known_hosts_file=str(key))
-    with connection(host, where="hosts.x") as target:
-        assert target.address == "::1"
-        assert target.key_file is not None
-        assert target.key_file.read_bytes() == b"-----BEGIN\n-----END\n"
-        assert target.key_file.stat().st_mode & 0o777 == 0o600
-        assert shlex.split(" ".join(target.options)) == list(target.options)
-    assert not target.key_file.exists()
 
 
 def test_a_missing_key_is_a_matter_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
