@@ -6,8 +6,9 @@ import enum
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipelinegen import durations
 from pipelinegen.config_words import GATE, Duration, Gate, Pattern, VariableName
 from pipelinegen.values import Value
 
@@ -28,15 +29,23 @@ def _regex(text: str) -> str:
     return text
 
 
-def _share(text: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*|(?:[1-9][0-9]?|100)%", text):
+def _share(text: object) -> object:
+    if not isinstance(text, str) or not re.fullmatch(r"[1-9][0-9]*|(?:[1-9][0-9]?|100)%", text):
         raise ValueError('expected a number of hosts such as "5", or a share such as "25%"')
     return text
 
 
+def _some_time(text: str) -> str:
+    if durations.seconds(text) == 0:
+        raise ValueError("expected more than no time at all")
+    return text
+
+
 Regex = Annotated[str, AfterValidator(_regex)]
-Share = Annotated[str, AfterValidator(_share)]
+Share = Annotated[str, BeforeValidator(_share)]
 """Hosts by number (`"5"`) or by share (`"25%"`)."""
+
+SomeTime = Annotated[Duration, AfterValidator(_some_time)]
 
 Trigger = Literal["units", "health", "smoke"]
 """What may undo a deployment besides an activation that failed."""
@@ -58,8 +67,8 @@ class Probe(Value):
         default=(), description="url: the status codes that are well, instead of 2xx and 3xx"
     )
     period: Duration = Field(default="2 seconds", description="pause between two tries")
-    timeout: Duration = Field(default="5 seconds", description="time of one try")
-    within: Duration = Field(default="30 seconds", description="time until it must have answered well once")
+    timeout: SomeTime = Field(default="5 seconds", description="time of one try")
+    within: SomeTime = Field(default="30 seconds", description="time until it must have answered well once")
 
     @property
     def title(self) -> str:
@@ -115,11 +124,11 @@ class HostConfig(Value):
         default="switch",
         description="switch: now and at boot; boot: at the next boot only; reboot: at boot, and reboot at once",
     )
-    activation_timeout: Duration = Field(default="4 minutes", description="time that an activation may take")
-    confirm_timeout: Duration = Field(
+    activation_timeout: SomeTime = Field(default="4 minutes", description="time that an activation may take")
+    confirm_timeout: SomeTime = Field(
         default="30 seconds", description="silence from the job after which the host undoes an activation"
     )
-    timeout: Duration = Field(default="30 minutes", description="time of the whole deployment")
+    timeout: SomeTime = Field(default="30 minutes", description="time of the whole deployment")
     settle: Duration = Field(default="3 seconds", description="time that services have to fail after an activation")
     confirm_address: str | None = Field(
         default=None,

@@ -203,7 +203,7 @@ def asked_pause(headers: Mapping[str, str], now: float) -> float | None:
     if _is_number(after):
         return float(after)
     if after:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             return max(0.0, email.utils.parsedate_to_datetime(after).timestamp() - now)
     return max(0.0, float(reset) - now) if _is_number(reset) else None
 

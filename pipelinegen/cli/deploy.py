@@ -117,6 +117,10 @@ def command(
     _refuse_nonsense(system, rollback, action, revision, dry_run=dry_run, undo=undo)
     seconds = _seconds(timeout)
     session = open_session(ctx)
+    files = _files(session, report, markdown, junit, metrics)
+    if undo is None:
+        # If we break off, what an older job left there, or the repository has, must not be taken for our report.
+        files.clear()
     commit = revision or (session.env.commit_sha if system is not None else None)
     config = with_host(session.load_config(), host, settings)
     with interruptible():
@@ -138,7 +142,7 @@ def command(
             revision=commit,
             newer=Newer(session.directory, commit, fetch=session.env.in_ci),
             timeout=seconds,
-            reports=_files(session, report, markdown, junit, metrics),
+            reports=files,
             outputs=session.outputs,
         )
         tell_gitlab(done, config.hosts[host], session.env, session.console, rollback=rollback is not None)

@@ -30,4 +30,10 @@ def command(ctx: click.Context, /, hosts: tuple[str, ...], max_failures: int, fo
     from pipelinegen.deploy.wave import run_wave
 
     session = open_session(ctx)
-    run_wave(hosts, session.directory / folder, max_failures=max_failures, console=session.console)
+    run_wave(
+        hosts,
+        session.directory / folder,
+        max_failures=max_failures,
+        console=session.console,
+        revision=session.env.commit_sha if session.env.in_ci else None,
+    )

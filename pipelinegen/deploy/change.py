@@ -105,8 +105,9 @@ class Change:
         """Boot into the system; where it is not healthy then, boot what was there before."""
         rebooted = self._booted(self._system)
         judged = self._after_boot(before, rebooted, applied)
-        undo = set(self._host.rollback_on) & {"units", "health"}
-        if judged.outcome is not DeployOutcome.FAILED or not undo or not isinstance(engine, SupervisedActivation):
+        if judged.outcome is not DeployOutcome.FAILED or not isinstance(engine, SupervisedActivation):
+            return judged
+        if not self._to_be_undone(judged):
             return judged
         if before.profile is None or judged.state is None:
             return judged
@@ -115,9 +116,9 @@ class Change:
         undone = back.apply(before.profile, judged.state)
         if undone.outcome is not None:
             return dataclasses.replace(undone, outcome=DeployOutcome.ROLLBACK_FAILED)
-        rebooted = self._booted(before.profile)
+        rebooted = self._booted(before.profile, back=True)
         if rebooted.outcome is not None or rebooted.state is None:
-            return _not_booted(judged, rebooted, judged.state)
+            return _not_back(judged, rebooted, undone.state)
         failed, _ = health.newly_failed(before.failed, rebooted.state.failed, self._host.ignore_units)
         return dataclasses.replace(
             judged,
@@ -126,9 +127,17 @@ class Change:
             state=rebooted.state,
         )
 
-    def _booted(self, expected: str) -> Rebooted:
+    def _to_be_undone(self, judged: Applied) -> bool:
+        """Whether what is wrong after the reboot is to undo it; a system that was not asked for always is."""
+        bad = {"units"} if judged.newly_failed else set()
+        if any(not probe.passed for probe in judged.health):
+            bad.add("health")
+        return not bad or bool(bad & set(self._host.rollback_on))
+
+    def _booted(self, expected: str, *, back: bool = False) -> Rebooted:
         left = max(self._deadline - self._console.clock(), 60.0)
-        return reboot(self._target, self._console, expected=expected, timeout=left, sleep=self._sleep, up=self._moved)
+        now, then = (self._moved, self._target) if back else (self._target, self._moved)
+        return reboot(now, self._console, expected=expected, timeout=left, sleep=self._sleep, up=then)
 
     @property
     def _moved(self) -> Target:
@@ -147,7 +156,7 @@ class Change:
         if after.running != self._system:
             faults.append(f"after the reboot it runs {after.running}")
         probes: tuple[ProbeResult, ...] = ()
-        if not faults:
+        if after.running == self._system and not (failed and "units" in self._host.rollback_on):
             probes = health.ask_all(
                 self._host.health, self._moved, self._console, renew=lambda: None, sleep=self._sleep
             )
@@ -184,6 +193,19 @@ class Change:
             smoke=smoke,
             units=applied.units,
         )
+
+
+def _not_back(judged: Applied, rebooted: Rebooted, known: HostState | None) -> Applied:
+    """The system before boots again, but the reboot into it went wrong."""
+    lost = rebooted.outcome is DeployOutcome.STATE_UNKNOWN
+    return dataclasses.replace(
+        judged,
+        outcome=DeployOutcome.STATE_UNKNOWN if lost else DeployOutcome.ROLLBACK_FAILED,
+        message=f"the next boot takes the system before again, but: {rebooted.message}",
+        why="; ".join(part for part in (judged.why, rebooted.why) if part) or None,
+        hint="look at its console" if lost else "reboot it by hand",
+        state=None if lost else rebooted.state or known,
+    )
 
 
 def _not_booted(applied: Applied, rebooted: Rebooted, known: HostState | None) -> Applied:

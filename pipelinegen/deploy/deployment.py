@@ -225,7 +225,7 @@ class _Deployment:
                 dry_run=dry_run,
             )
         except (UnreachableError, CommandError) as error:
-            findings.refusals.append(": ".join(part for part in (error.message, error.why) if part))
+            findings.refuse(": ".join(part for part in (error.message, error.why) if part), error.hint)
         if self.survey is not None:
             self.before = self.survey.state
         for note in findings.notes:
@@ -391,9 +391,6 @@ def _write(report: DeployReport, reports: ReportFiles, console: Console) -> None
 
 
 def _tell(report: DeployReport, console: Console) -> None:
-    if report.exit_code:
-        for line in report.log:
-            console.foreign(line, "  | ")
     for remark in remarks(report):
         console.write(clean(remark, colour=False) + "\n")
     console.say(verdict(report))

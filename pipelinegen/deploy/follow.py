@@ -29,19 +29,31 @@ class Followed:
         console: where people read along; its clock counts.
         sleep: waits for seconds.
         patience: seconds of silence that are borne.
+        away: another address, by which the host is reached where the new system runs.
 
     Attributes:
         silent: whether the host has been silent for longer than that.
+        confirmed: whether it was told that all is well.
         renew_every: seconds between two signs of life.
     """
 
-    def __init__(self, target: Target, console: Console, sleep: Callable[[float], None], patience: float) -> None:
+    def __init__(
+        self,
+        target: Target,
+        console: Console,
+        sleep: Callable[[float], None],
+        patience: float,
+        *,
+        away: str | None = None,
+    ) -> None:
         self.supervisor = Supervisor(target)
         self.journal = Journal(target, f"{self.supervisor.unit}.service", console)
-        self.silent = False
+        self.silent = self.confirmed = False
         self.renew_every = 5.0
         self._home = target
         self._away: Target | None = None
+        if away is not None:
+            self._away = dataclasses.replace(target, address=away.removeprefix("[").removesuffix("]"))
         self._console = console
         self._sleep = sleep
         self._patience = patience
@@ -49,11 +61,15 @@ class Followed:
         self._connected = True
         self._heartbeat = Heartbeat(console, lambda: f"still activating ({duration(console.clock() - self._begun)})")
 
-    def use(self, address: str | None) -> None:
-        """Reach the host by another address from now on, where there is one."""
-        if address is not None:
-            self._away = dataclasses.replace(self._home, address=address.removeprefix("[").removesuffix("]"))
+    def use_away(self) -> None:
+        """Reach the host as one does where the new system runs."""
+        if self._away is not None:
             self._turn(self._away)
+
+    def try_other(self) -> None:
+        """Reach the host by its other address, where it has one: it does not answer by this one."""
+        if self._away is not None:
+            self._turn(self._home if self.supervisor.target is self._away else self._away)
 
     def start(self, order: Order) -> Status | None:
         """Start it; null where it runs now, else how it ended before it began."""
@@ -65,6 +81,11 @@ class Followed:
                 if self._lost(error):
                     return Status()
             except CommandError as error:
+                if not self._connected:
+                    # It may run since the time before, and have taken away what we ask through.
+                    if self._lost(error):
+                        return Status()
+                    continue
                 said = [clean(line, colour=False) for line in error.stderr_tail]
                 why = "\n".join([error.message, *said[-3:]])
                 return Status(phase="ended", result="refused", reason=why)
@@ -77,16 +98,16 @@ class Followed:
         while True:
             try:
                 status = self.supervisor.status()
-                self._found()
-                self._read()
             except (UnreachableError, CommandError) as error:
                 # An activation may take away what we ask through (sudo, systemd's bus), for a while or for good.
                 if self._lost(error):
                     return last
                 continue
+            self._found()
             last = status
-            if status.over or (waiting and status.phase == "waiting"):
-                self._read(last=True)
+            done = status.over or (waiting and status.phase == "waiting")
+            self._read(last=done, renew=done and not status.over)
+            if done:
                 return status
             gone = 0 if status.active else gone + 1
             if gone >= GONE:
@@ -107,9 +128,11 @@ class Followed:
 
     def decide(self, decision: Literal["confirm", "undo"], reason: str) -> None:
         """Tell the host what is to become of the new system, as long as it can be reached."""
-        started = self._console.clock()
+        # Whatever was done meanwhile, it was not silence.
+        self._heard = started = self._console.clock()
         while self._console.clock() - started < self._patience:
             try:
+                self.confirmed = decision == "confirm"  # also where the answer does not arrive
                 stands = self.supervisor.decide(decision, reason)
             except CommandError:
                 return  # it has made an end already, and cleaned up
@@ -128,14 +151,10 @@ class Followed:
         except (UnreachableError, CommandError) as error:
             self._console.warn(f"on {self._home.address}: {error.message}")
 
-    def _read(self, *, last: bool = False) -> None:
-        """The log is for people: that it cannot be read decides nothing.
-
-        Raises:
-            UnreachableError: no connection, and more is to be asked anyway.
-        """
-        with contextlib.suppress(CommandError, *([UnreachableError] if last else [])):
-            self.journal.read(last=last)
+    def _read(self, *, last: bool, renew: bool) -> None:
+        """The log is for people: that it cannot be read, or only slowly, decides nothing."""
+        with contextlib.suppress(CommandError, UnreachableError):
+            self.journal.read(self.renew if renew else None, last=last)
 
     def _found(self) -> None:
         self._heard = self._console.clock()
@@ -154,8 +173,7 @@ class Followed:
             self._heartbeat.spoke()
         self._connected = False
         self._heartbeat.tick()
-        if self._away is not None:
-            self._turn(self._home if self.supervisor.target is self._away else self._away)
+        self.try_other()
         if self._console.clock() - self._heard > self._patience:
             self.silent = True
             return True

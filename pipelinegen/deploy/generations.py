@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from pipelinegen.deploy.closure_diff import is_store_path
 from pipelinegen.deploy.ssh import Target
 from pipelinegen.deploy.state import PROFILE, HostState, read_state, records
 from pipelinegen.errors import UsageError
@@ -109,7 +110,10 @@ def pick(target: Target, wanted: Wanted) -> Generation:
         UnreachableError, CommandError: the host does not say which there are.
         UsageError: it cannot go to this one, or there is none.
     """
-    return chosen(read_generations(target), read_state(target), None if wanted == "previous" else wanted)
+    found = chosen(read_generations(target), read_state(target), None if wanted == "previous" else wanted)
+    if not is_store_path(found.path):  # it becomes an argument of commands here
+        raise UsageError(f"generation {found.number} holds no system", why=f"{found.path!r} is no store path")
+    return found
 
 
 def parse(text: str) -> tuple[Generation, ...]:

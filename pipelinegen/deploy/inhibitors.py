@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelinegen.characters import HALF_CHARACTER
 from pipelinegen.console import clean
 from pipelinegen.deploy.closure_diff import package
 
@@ -90,5 +91,5 @@ def _text(key: str, file: Path) -> Facts:
 
 
 def _short(text: str, most: int = 120) -> str:
-    text = clean(text, colour=False)
+    text = HALF_CHARACTER.sub("\ufffd", clean(text, colour=False))
     return text if len(text) <= most else text[: most - 1] + "…"

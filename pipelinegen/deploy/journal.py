@@ -9,10 +9,12 @@ that is just being restarted only delays what comes. Options as in systemd 252: 
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipelinegen.characters import HALF_CHARACTER
 from pipelinegen.console import Console, clean
 from pipelinegen.deploy import switch_words
 from pipelinegen.deploy.report import UnitChanges
@@ -29,6 +31,9 @@ PAGES = 4
 TIMEOUT = 30.0
 NOTICE = 5
 """Of systemd's own lines about the unit, those of this priority or worse: that it was killed, not that it began."""
+
+_FORGOTTEN = re.compile(r"\S+: Failed to open /run/systemd/transient/\S+: No such file or directory")
+"""What systemd says of a transient unit that has ended, when something makes it read all units anew."""
 
 _PAGE = """\
 unit=$1 cursor=$2 most=$3 last=$4
@@ -78,7 +83,9 @@ class Entry:
     @property
     def counts(self) -> bool:
         """Whether it is to be shown."""
-        return not self.by_systemd or self.priority <= NOTICE
+        if not self.by_systemd:
+            return True
+        return self.priority <= NOTICE and not all(map(_FORGOTTEN.fullmatch, self.lines))
 
 
 def entries(page: bytes) -> tuple[list[Entry], list[str]]:
@@ -105,10 +112,14 @@ def _entry(line: bytes) -> Entry | None:
     except (ValueError, RecursionError):
         return None
     cursor = fields.get("__CURSOR")
-    if not isinstance(cursor, str) or not cursor:
+    # The cursor is sent back to the host: what no encoding can carry cannot be.
+    if not isinstance(cursor, str) or not cursor or HALF_CHARACTER.search(cursor):
         return None
     priority = fields.get("PRIORITY")
-    text = _text(fields.get("MESSAGE"))
+    try:
+        text = HALF_CHARACTER.sub("\ufffd", _text(fields.get("MESSAGE")))
+    except RecursionError:
+        return None
     return Entry(
         cursor,
         tuple(text.split("\n")) if text else (),

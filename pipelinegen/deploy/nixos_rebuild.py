@@ -40,7 +40,7 @@ LOG_LINES = 50
 SAID_LINES = 2000
 """Of a dry activation, in which what would change is looked for."""
 SETTLE_TIMEOUT = 60.0
-"""Seconds to wait at most until systemd has no more jobs."""
+"""Seconds beyond `settle` to wait at most until systemd has no more jobs."""
 AROUND = 120.0
 """Seconds that nixos-rebuild may take besides the activation: it looks whether all of the system is there."""
 
@@ -261,6 +261,6 @@ class NixosRebuild:
                 self._sleep(1.0)
                 continue
             answered = now
-            if (state.pending == 0 and now - started >= settle) or now - started > SETTLE_TIMEOUT:
+            if (state.pending == 0 and now - started >= settle) or now - started > settle + SETTLE_TIMEOUT:
                 return state
             self._sleep(1.0)

@@ -69,6 +69,7 @@ printf '%s' "$answer"
 
 _STATUS = (re.compile(r"pipelinegen-status (\d{3})"), re.compile(r"HTTP/[0-9.]+ (\d{3})"))
 _WGET_REFUSED = 8
+_CODE = re.compile(r"[0-9]{1,3}")
 _TIMED_OUT = 124
 """Exit code of `timeout`."""
 _CURL_TIMED_OUT = 28
@@ -153,7 +154,7 @@ def _host_command(command: str, target: Target, seconds: float, alive: Callable[
     if isinstance(said, Answer):
         return said
     text, _, last = said.decode("utf-8", "replace").rpartition("\n")
-    if not last.isdecimal():
+    if not _CODE.fullmatch(last):
         return Answer(fault="the host does not say how the command ended")
     if int(last) == _TIMED_OUT:
         return Answer(text=text, fault=_late(seconds))
@@ -169,7 +170,7 @@ def host_answer(said: bytes, seconds: float) -> Answer:
     """What curl or wget on the host brought: the page, and on the last line its own words and its exit code."""
     page, _, last = said.rpartition(b"\n")
     words, _, code = last.decode("utf-8", "replace").rpartition(" exit ")
-    if not code.isdecimal():
+    if not _CODE.fullmatch(code):
         return Answer(fault="the host does not say what it was answered")
     status = next((int(match[1]) for match in (pattern.search(words) for pattern in _STATUS) if match), 0)
     if int(code) in {_TIMED_OUT, _CURL_TIMED_OUT}:

@@ -21,6 +21,16 @@ class ReportFiles(Value):
     junit: Path | None = None
     metrics: Path | None = None
 
+    def clear(self) -> None:
+        """Remove what lies there.
+
+        Raises:
+            ToolError: a file cannot be removed.
+        """
+        for path in (self.json_file, self.markdown, self.junit, self.metrics):
+            if path is not None:
+                files.remove(path)
+
     def write(self, report: DeployReport) -> None:
         """Write what is asked for, each file in one step, also where another one cannot be written.
 

@@ -160,7 +160,14 @@ def _diff(diff: tuple[PackageChange, ...] | None) -> list[str]:
         for one in ordered[:DIFF_ROWS]
     ]
     head = ["| package | before | after | size |", "|---|---|---|---|"]
-    return [title, "", f"{len(diff)} packages, {_signed(total)} in all.", "", *head, *_counted(rows, len(diff))]
+    return [
+        title,
+        "",
+        f"{len(diff)} package{'' if len(diff) == 1 else 's'}, {_signed(total)} in all.",
+        "",
+        *head,
+        *_counted(rows, len(diff)),
+    ]
 
 
 def _signed(number: int) -> str:

@@ -11,6 +11,9 @@ from pipelinegen.run.heartbeat import duration
 
 NOTHING = "no system"
 
+_BEFORE = {"preflight", "copy"}
+"""Phases in which nothing is switched."""
+
 _HEADLINES = {
     DEPLOYED: "deployed",
     UNCHANGED: "unchanged: it runs this system already",
@@ -31,6 +34,8 @@ _HEADLINES = {
 
 def headline(report: DeployReport) -> str:
     """How it ended in a few words of our own: no text from elsewhere is in them."""
+    if report.result == INTERRUPTED and not {phase.name for phase in report.phases} - _BEFORE:
+        return "interrupted before anything was switched"
     return _HEADLINES.get(report.result, "ended in a way that is not known here")
 
 

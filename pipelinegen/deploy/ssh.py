@@ -7,6 +7,7 @@ shell quotes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ from pipelinegen.errors import CommandError, ConfigError, TransientError
 
 LOST = 255
 """What ssh itself exits with when there is no connection; our scripts never do."""
+
+MOST_BYTES = 32 << 20
+"""Of an answer: paths and sizes of two large closures are less. Who answers without end is not heard out."""
 
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
 
@@ -40,6 +44,10 @@ main {arguments} < /dev/null
 
 class UnreachableError(TransientError):
     """The host could not be asked: no connection, or it was lost. What ran there may still run."""
+
+
+class _TooMuchError(process.EndNowError):
+    """The host answers more than it can have been asked for."""
 
 
 @dataclass(frozen=True)
@@ -124,18 +132,31 @@ class Target:
             timeout: seconds for everything.
 
         Raises:
-            UnreachableError: no connection, or it was lost, or `timeout` passed.
+            UnreachableError: no connection, or it was lost, or `timeout` passed, or the answer is of more than
+                `MOST_BYTES`.
             CommandError: the script ended with another code.
         """
+        answer = bytearray()
+
+        def take(chunk: bytes) -> None:
+            answer.extend(chunk)
+            if len(answer) > MOST_BYTES:
+                raise _TooMuchError
+
         try:
             completed = process.run(
                 self.command(root=root),
                 stdin=envelope(script, *arguments).encode(),
                 allowed="any",
                 timeout=timeout,
+                on_stdout=take,
                 on_line=on_line,
                 on_idle=on_idle,
             )
+        except _TooMuchError:
+            raise UnreachableError(
+                f"{self.login} does not answer as it should", why=f"it answers more than {MOST_BYTES >> 20} MiB"
+            ) from None
         except TransientError as error:
             raise UnreachableError(f"{self.login} does not answer", why=error.message) from error
         if completed.returncode == LOST:
@@ -150,7 +171,7 @@ class Target:
                 returncode=completed.returncode,
                 stderr_tail=completed.stderr_tail,
             )
-        return completed
+        return dataclasses.replace(completed, stdout=bytes(answer))
 
 
 _HINTS = (

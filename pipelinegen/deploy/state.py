@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipelinegen.console import clean
 from pipelinegen.deploy.ssh import Target
@@ -63,14 +63,17 @@ class HostState(Value):
         return self.running == system and self.profile == system
 
 
-def read_state(target: Target, *, timeout: float = 60) -> HostState:
+def read_state(target: Target, *, timeout: float = 60, on_idle: Callable[[], None] | None = None) -> HostState:
     """What the host runs now, asked over a fresh connection within `timeout` seconds.
+
+    Args:
+        on_idle: called about once a second while the answer is waited for.
 
     Raises:
         UnreachableError: it does not answer.
         CommandError: it answers, but not this.
     """
-    return host_state(records(target.run(STATE, root=True, timeout=timeout).text))
+    return host_state(records(target.run(STATE, root=True, timeout=timeout, on_idle=on_idle).text))
 
 
 def host_state(said: Mapping[str, Sequence[str]]) -> HostState:

@@ -23,7 +23,7 @@ from pipelinegen.deploy.verdict import NEEDS_REBOOT, UNITS_FAILED, Verdict, judg
 from pipelinegen.errors import CommandError, DeployOutcome, InterruptedRunError
 
 SETTLE_TIMEOUT = 60.0
-"""Seconds to wait at most until systemd has no more jobs."""
+"""Seconds beyond `settle` to wait at most until systemd has no more jobs."""
 PAUSE = 1.0
 
 
@@ -36,6 +36,7 @@ class Judgement:
         probes: those that were asked.
         units: what the switch said of units; those of a way back are not among them.
         faults: what is wrong, by what the configuration calls it, one sentence each.
+        blind: whether the host could not be asked what there is to judge.
     """
 
     failed: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class Judgement:
     probes: tuple[ProbeResult, ...] = ()
     units: UnitChanges | None = None
     faults: dict[Trigger, str] = dataclasses.field(default_factory=dict)
+    blind: bool = False
 
 
 class SupervisedActivation:
@@ -118,6 +120,7 @@ class SupervisedActivation:
             confirm_seconds=self._confirm_seconds,
             limit_seconds=max(int(self._limit), self._confirm_seconds),
             log_folder=self._host.log_folder,
+            no_check=self._no_check,
         )
         applied = self._carry_out(order, to)
         because = "; ".join(part for part in (why, applied.why) if part)
@@ -139,12 +142,20 @@ class SupervisedActivation:
 
     def _carry_out(self, order: Order, before: HostState) -> Applied:
         with self._told_when_interrupted(order) as run:
+            if order.action == "restore":
+                run.use_away()
             status = run.start(order) or run.follow()
             judgement = Judgement()
-            if status.phase == "waiting":
+            if status.phase == "waiting" and not status.over:
                 judgement = self._judge(run, before, status)
                 status = self._decide(run, judgement)
-            if not status.over and not run.silent and order.action in {"switch", "test"}:
+            if run.silent and self._settled(run) is not None:
+                # It is back after all, and has gone on meanwhile.
+                run.silent = False
+                status = run.follow(waiting=False)
+            # Booted between the profile and the boot loader: they name different systems now.
+            torn = status.phase == "committing" and not run.silent
+            if torn or (not status.over and not run.silent and order.action in {"switch", "test"}):
                 status = self._rescue(order, before, run, status)
             after = self._settled(run)
         failed, _ = self._failed_units(before, after, run, None)
@@ -182,12 +193,12 @@ class SupervisedActivation:
 
     def _judge(self, run: Followed, before: HostState, status: Status) -> Judgement:
         """Look at the new system over fresh connections; each of them is a sign of life."""
-        run.use(self._host.confirm_address)
+        run.use_away()
         self._console.say("the new system runs; looking at it before it is confirmed")
         judgement = Judgement()
         after = self._settled(run, renew=True)
         if after is None:
-            return judgement  # the host undoes it by itself
+            return Judgement(blind=True)
         judgement.failed, judgement.tolerated = self._failed_units(before, after, run, status)
         judgement.units = run.journal.units
         if judgement.failed:
@@ -222,22 +233,28 @@ class SupervisedActivation:
     def _decide(self, run: Followed, judgement: Judgement) -> Status:
         """Tell the host, and follow it to the end."""
         undo = [words for trigger, words in judgement.faults.items() if trigger in self._host.rollback_on]
+        if judgement.blind:
+            # It undoes it by itself, unless it can be reached again just now: nothing is confirmed unseen.
+            undo = [f"it did not say what it runs for {self._confirm_seconds} s"]
         for words in judgement.faults.values():
             self._console.write(self._console.style(clean(words, colour=False), "red") + "\n")
         run.decide("undo" if undo else "confirm", "; ".join(undo))
         return run.follow(waiting=False)
 
     def _rescue(self, order: Order, before: HostState, run: Followed, status: Status) -> Status:
-        """Somebody ended the supervisor half-way: another one brings back what ran."""
+        """Somebody, or a boot, ended the supervisor half-way: another one brings back what ran and booted."""
         state = self._settled(run)
-        if state is None:
+        if state is None or (status.rebooted and state.runs(order.system)):
             return status
-        self._console.warn(f"{run.supervisor.unit} was ended from outside; bringing back {before.running}")
+        how = "the host was booted" if status.rebooted else "the supervisor was ended from outside"
+        self._console.warn(f"{how} ({run.supervisor.unit}); bringing back {before.running}")
         back = dataclasses.replace(order, action="restore", system=order.previous, previous=state.running or "")
-        rescuer = Followed(self._target, self._console, self._sleep, self._patience)
+        rescuer = self._followed()
         ended = rescuer.start(back) or rescuer.follow()
+        if ended.result not in {"restored", "restore-failed"}:
+            return status  # the host says what there is
         rescuer.clean_up()
-        reason = f"the supervisor was ended from outside (phase: {status.phase or 'not begun'})"
+        reason = f"{how} (phase: {status.phase or 'not begun'})"
         return ended.model_copy(update={"reason": reason, "activation_exit": status.activation_exit})
 
     def _settled(self, run: Followed, *, renew: bool = False) -> HostState | None:
@@ -250,31 +267,33 @@ class SupervisedActivation:
             try:
                 if renew:
                     run.renew()
-                state = read_state(run.supervisor.target)
+                state = read_state(run.supervisor.target, on_idle=run.renew if renew else None)
             except (UnreachableError, CommandError):
                 if now - answered > patience:
                     return None
+                if not renew:
+                    run.try_other()
                 self._sleep(PAUSE)
                 continue
             answered = now
-            if (state.pending == 0 and now - started >= settle) or now - started > SETTLE_TIMEOUT:
+            if (state.pending == 0 and now - started >= settle) or now - started > settle + SETTLE_TIMEOUT:
                 return state
             self._sleep(PAUSE)
 
-    @property
-    def _patience(self) -> float:
-        return 2 * self._activation_seconds + self._confirm_seconds + REACH_TIMEOUT
+    def _followed(self) -> Followed:
+        patience = 2 * self._activation_seconds + self._confirm_seconds + REACH_TIMEOUT
+        return Followed(self._target, self._console, self._sleep, patience, away=self._host.confirm_address)
 
     @contextlib.contextmanager
     def _told_when_interrupted(self, order: Order) -> Iterator[Followed]:
-        run = Followed(self._target, self._console, self._sleep, self._patience)
+        run = self._followed()
         run.renew_every = max(self._confirm_seconds / 4, 1.0)
         try:
             yield run
         except InterruptedRunError:
             unit = run.supervisor.unit
             then = "it goes on by itself"
-            if order.action in {"switch", "test"}:
+            if order.action in {"switch", "test"} and not run.confirmed:
                 then = f"without our word it returns to {order.previous} within {self._confirm_seconds} s"
             self._console.warn(f"interrupted: {self._target.address} is on its own now, and {then} (unit {unit})")
             raise

@@ -30,8 +30,8 @@ umask 077
 unit=$1 order=$2 script=$3
 folder={RUNTIME}/$unit
 mkdir -p {RUNTIME}
-# After a lost connection this is tried again; it must not begin twice.
-if [ ! -e "$folder/started" ]; then
+# After a lost connection this is tried again; it must not begin twice, nor once more behind a reboot.
+if [ ! -e "$folder/started" ] && [ ! -e "{RECORDS}/activations/$unit" ]; then
   mkdir -p "$folder"
   printf '%s' "$order" > "$folder/order"
   printf '%s' "$script" > "$folder/run"
@@ -47,7 +47,11 @@ fi
 _STATUS = f"""\
 unit=$1
 printf 'now_booted=%s\\n' "$(cat /proc/sys/kernel/random/boot_id)"
-if systemctl is-active --quiet "$unit"; then echo active=yes; fi
+# While it ends it still runs; and that systemd does not answer just now is no sign that it is gone.
+case $(systemctl is-active "$unit" 2> /dev/null || true) in
+  inactive | failed | unknown) ;;
+  *) echo active=yes ;;
+esac
 for file in {RUNTIME}/$unit/status {RECORDS}/activations/$unit; do
   if [ -e "$file" ]; then sed '/^end=/q' "$file"; break; fi
 done
@@ -118,7 +122,7 @@ class Status(Value):
     """How far an activation is, by the supervisor's own word.
 
     Attributes:
-        active: whether the unit runs.
+        active: whether the unit runs, as far as systemd says.
         rebooted: whether the host was booted since the activation began.
         phase: starting, activating, waiting, committing, restoring or ended; empty before the first word.
         result: confirmed, restored, restore-failed, boot-failed or refused; empty before the end.
@@ -205,4 +209,4 @@ def _one_line(text: str) -> str:
 
 
 def _code(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None

@@ -62,7 +62,9 @@ write_record() {
 
 tell() {
   phase=$1
-  lines > "$folder/status.new" && mv "$folder/status.new" "$folder/status"
+  # A status that cannot be replaced any more must not stand: then the record tells.
+  { lines > "$folder/status.new" && mv "$folder/status.new" "$folder/status"; } ||
+    rm -f "$folder/status.new" "$folder/status"
   write_record "$record"
 }
 
@@ -112,10 +114,10 @@ keep_log() {
     while IFS= read -r old; do rm -f "$log_folder/$old"; done
 }
 
-# `timeout` ends the switch with everything it started itself; 124 and 137 are its exit codes then.
-switch_to() {
-  timeout -k 15 "$activation_seconds" "$1/bin/switch-to-configuration" "$2" 7>&- 8>&- 9>&- < /dev/null
-}
+# `timeout` ends it with everything it started itself; 124 and 137 are its exit codes then.
+bounded() { (umask 022 && exec timeout -k 15 "$activation_seconds" "$@" 7>&- 8>&- 9>&- < /dev/null); }
+
+switch_to() { bounded "$1/bin/switch-to-configuration" "$2"; }
 
 # Another switch may hold NixOS's lock for a moment; what must be done is tried again while it does.
 insist() {
@@ -134,15 +136,17 @@ booting() { if [ -e "$profile" ]; then readlink -f "$profile"; fi; }
 
 set_profile() {
   if [ -n "$1" ]; then
-    nix-env --profile "$profile" --set "$1" 7>&- 8>&- 9>&-
+    bounded nix-env --profile "$profile" --set "$1"
   else
     rm -f "$profile"
   fi
 }
 
+# Where it cannot be written down, it counts all the same.
 decide() {
-  printf '%s\n' "$1" > "$folder/decision.supervisor"
-  ln "$folder/decision.supervisor" "$folder/decision" 2> /dev/null
+  decided=$1
+  printf '%s\n' "$1" > "$folder/decision.supervisor" &&
+    ln "$folder/decision.supervisor" "$folder/decision" 2> /dev/null
   rm -f "$folder/decision.supervisor"
 }
 
@@ -150,12 +154,12 @@ decide() {
 wait_for_decision() {
   # While we wait nobody else may switch: to what would we return?
   mkdir -p /run/nixos
-  exec 8<> "$system_lock"
-  flock -n 8
+  # `command`: without the lock we wait all the same, where `exec` alone would end the shell.
+  command exec 8<> "$system_lock" && flock -n 8
   tell waiting
   seen=$(cat "$folder/contact" 2> /dev/null)
   heard=$(now)
-  while [ ! -e "$folder/decision" ]; do
+  while [ -z "$decided" ] && [ ! -e "$folder/decision" ]; do
     contact=$(cat "$folder/contact" 2> /dev/null)
     if [ "$contact" != "$seen" ]; then seen=$contact heard=$(now); fi
     if [ $(($(now) - heard)) -ge "$confirm_seconds" ]; then
@@ -167,12 +171,14 @@ wait_for_decision() {
     fi
   done
   exec 8>&-
-  read -r decided < "$folder/decision"
+  if [ -e "$folder/decision" ]; then read -r decided < "$folder/decision"; fi
 }
 
 # Back to what ran before, by that system's own script: it need not know us.
 restore() {
   tell restoring
+  # What a system wants to be checked before a switch must not forbid the way back to it.
+  export NIXOS_NO_CHECK=1
   echo "restoring $previous${reason:+: $reason}"
   insist "$previous" test
   restore_exit=$?
@@ -212,11 +218,14 @@ remember() {
 # Something was confirmed and proved bad later: the systems that ran and booted before become that again.
 go_back() {
   tell restoring
+  export NIXOS_NO_CHECK=1
   insist "$system" test
   restore_exit=$?
+  failed=''
   case $restore_exit in
     0 | 4) ;;
-    *) finish restore-failed "switch-to-configuration test ended with $restore_exit" ;;
+    # Where it cannot be had now, it is at least what the next boot takes.
+    *) failed="switch-to-configuration test ended with $restore_exit" ;;
   esac
   if [ "$(booting)" != "$previous_profile" ]; then
     set_profile "$previous_profile" || finish restore-failed "the profile could not be set back"
@@ -226,6 +235,7 @@ go_back() {
     boot_exit=$?
     [ "$boot_exit" -eq 0 ] || finish restore-failed "switch-to-configuration boot ended with $boot_exit"
   fi
+  [ -z "$failed" ] || finish restore-failed "$failed"
   remember
   finish restored
 }
@@ -281,7 +291,8 @@ main() {
   if [ -n "$no_check" ]; then export NIXOS_NO_CHECK=1; fi
 
   exec 9<> "$runtime/lock"
-  flock -n 9 || finish refused "another deployment is going on"
+  # What has just said how it ended may hold it for a moment more.
+  flock -n 9 || { sleep 1; flock -n 9; } || finish refused "another deployment is going on"
   # Not only the pre-flight looks: what is there must stay what it is.
   if [ -e "$system_lock" ] && ! flock -n "$system_lock" true 9>&-; then
     finish refused "another switch is going on"

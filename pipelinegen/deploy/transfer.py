@@ -73,8 +73,15 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console, *,
     console.say(f"copying {len(missing)} paths to {target.address}")
     lines = LineLog(console, f"copying to {target.address}")
 
+    def line(text: str) -> None:
+        lines.line(text)
+        in_time()
+
     def idle() -> None:
         lines.idle()
+        in_time()
+
+    def in_time() -> None:
         if console.clock() > end:
             raise _LateError
 
@@ -86,7 +93,7 @@ def transfer(target: Target, host: HostConfig, system: str, console: Console, *,
             options=("--no-check-sigs",),
             substitute_on_destination=host.substitute,
             env=target.nix_environment,
-            on_line=lines.line,
+            on_line=line,
             on_idle=idle,
         )
     except _LateError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelinegen.config import Config
-from pipelinegen.console import Console
+from pipelinegen.console import Console, clean
 from pipelinegen.deploy.generations import Generation, read_generations
 from pipelinegen.deploy.report import DEPLOYED, DeployReport
 from pipelinegen.deploy.ssh import UnreachableError, connection
@@ -49,13 +49,13 @@ def find_way_back(name: str, file: Path, *, config: Config, console: Console) ->
             "it is not known what the deployment did, so it cannot be undone",
             outcome=DeployOutcome.STATE_UNKNOWN,
             where=f"{name}: {file}",
-            why=str(error),
+            why=(isinstance(error, OSError) and error.strerror) or str(error),
             hint=f"pipelinegen generations {name}",
         ) from error
     if report.host != name:
         raise UsageError(f"the report is of host {report.host!r}, not of {name!r}", where=str(file))
     if report.result not in _GIVEN:
-        console.say(f"nothing to undo: the deployment of {name} ended with {report.result!r}")
+        console.say(f"nothing to undo: the deployment of {name} ended with {clean(report.result, colour=False)!r}")
         return None
     try:
         with connection(config.hosts[name], where=f"hosts.{name}") as target:
@@ -69,7 +69,7 @@ def find_way_back(name: str, file: Path, *, config: Config, console: Console) ->
             hint=f"as far as is known, it runs {report.system}",
         ) from error
     if found.generation is None:
-        console.say(f"nothing to undo: {found.why}")
+        console.say(f"nothing to undo: {clean(found.why, colour=False)}")
     return found.generation
 
 

@@ -46,13 +46,13 @@ def judge(
             DeployOutcome.STATE_UNKNOWN,
             "the host does not answer; what it runs is not known",
             why=status.reason or "the connection was lost during or after the activation",
-            hint="without our word it returns to the system before by itself; its record is in /var/lib/pipelinegen",
+            hint="if it did not get our word, it returns to the system before by itself; see /var/lib/pipelinegen",
         )
     reached = after.running == order.system if order.action != "boot" else True
     boots = after.profile == (before.profile if order.action == "test" else order.system)
     same = (after.running, after.profile) == (before.running, before.profile)
     if status.rebooted or not status.result:
-        return _cut_short(status, after, newly_failed, same=same, done=reached and boots)
+        return _cut_short(order, status, after, newly_failed, same=same, boots=boots)
     if status.result == "confirmed":
         return Verdict() if reached and boots else _elsewhere(after, "it was confirmed, but meanwhile")
     verdicts = {
@@ -97,12 +97,21 @@ def _boot_failed(order: Order, status: Status, before: HostState, after: HostSta
     )
 
 
-def _cut_short(status: Status, after: HostState, newly_failed: Sequence[str], *, same: bool, done: bool) -> Verdict:
+def _cut_short(
+    order: Order, status: Status, after: HostState, newly_failed: Sequence[str], *, same: bool, boots: bool
+) -> Verdict:
     """It did not come to its own end: the host was booted, or somebody ended the supervisor."""
     what = "the host was booted" if status.rebooted else "the supervisor was ended from outside"
-    why = f"{what} (phase: {status.phase or 'not begun'})"
-    if done and status.phase in {"committing", "ended"}:
-        return Verdict(why=why)
+    why = "; ".join(part for part in (status.reason, f"{what} (phase: {status.phase or 'not begun'})") if part)
+    if status.phase in {"committing", "ended"} and after.running == order.system and boots and status.rebooted:
+        return Verdict(why=why)  # that it was booted proves what the boot loader takes
+    if status.phase == "committing" and boots and not status.rebooted:
+        return Verdict(
+            DeployOutcome.BOOT_FAILED,
+            f"it runs {after.running} and its profile is {after.profile}, but the boot loader may not know that",
+            why=why,
+            hint=f"on the host: {order.system}/bin/switch-to-configuration boot",
+        )
     if not same:
         return _elsewhere(after, why)
     if newly_failed:

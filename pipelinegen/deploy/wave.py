@@ -15,6 +15,9 @@ from pipelinegen.errors import StepFailedError
 from pipelinegen.job_names import slug
 from pipelinegen.run.heartbeat import duration
 
+_LONGEST = 1e9
+"""Seconds; infinity and what is no number are not below it."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -39,14 +42,17 @@ def read_report(file: Path) -> DeployReport:
         ValueError: it is none.
     """
     try:
-        return DeployReport.model_validate_json(file.read_bytes())
+        report = DeployReport.model_validate_json(file.read_bytes())
     except pydantic.ValidationError as error:
         # Its own text quotes the file, which is no more than foreign text here.
         raise ValueError(f"{error.error_count()} things in it are not as in a report") from error
+    if not abs(report.seconds) < _LONGEST:
+        raise ValueError("its times are none")
+    return report
 
 
-def ended(host: str, file: Path) -> Ended:
-    """How a host's deployment ended, by its report."""
+def ended(host: str, file: Path, revision: str | None = None) -> Ended:
+    """How a host's deployment ended, by its report; one of another commit than `revision` is none."""
     try:
         report = read_report(file)
     except OSError:
@@ -55,12 +61,17 @@ def ended(host: str, file: Path) -> Ended:
         return Ended(host, well=False, said=f"its report cannot be read: {error}")
     if report.host != host:
         return Ended(host, well=False, said=f"its report is of another host, {clean(report.host, colour=False)}")
+    if revision is not None and report.revision != revision:
+        # Left by an older job, or a file of the repository, which cannot know the commit that it is in.
+        return Ended(host, well=False, said="its report is of another commit")
     well = report.exit_code == 0 and report.result in (DEPLOYED, UNCHANGED)
     said = clean(report.result, colour=False)
     return Ended(host, well, said if well else f"{said} (exit code {report.exit_code})", report.seconds)
 
 
-def run_wave(hosts: Sequence[str], folder: Path, *, max_failures: int, console: Console) -> None:
+def run_wave(
+    hosts: Sequence[str], folder: Path, *, max_failures: int, console: Console, revision: str | None = None
+) -> None:
     """Print how each host's deployment ended, and judge the wave.
 
     A wave of which no host was deployed has not gone well, whatever is allowed: the one before has failed, and this
@@ -70,11 +81,12 @@ def run_wave(hosts: Sequence[str], folder: Path, *, max_failures: int, console: 
         hosts: of the wave.
         folder: with their reports, each as `report_in` names it.
         max_failures: failed hosts with which it has gone well all the same.
+        revision: the commit that was deployed; null where that is not known.
 
     Raises:
         StepFailedError: it has not.
     """
-    all_ended = [ended(host, report_in(folder, host)) for host in hosts]
+    all_ended = [ended(host, report_in(folder, host), revision) for host in hosts]
     width = max((len(_name(one.host)) for one in all_ended), default=0)
     for one in all_ended:
         took = "" if one.seconds is None else f" ({duration(one.seconds)})"

@@ -6,6 +6,7 @@ from caches.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from pipelinegen.cache.trust import PipelineClass, handoff_cache
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig, Policy
+from pipelinegen.console import clean
 from pipelinegen.errors import ConfigError
 from pipelinegen.history import History
 from pipelinegen.inventory.model import EvalFailure, FlakeOutput, Inventory, Kind
@@ -237,7 +239,12 @@ def _notes_on_units(units: Units, situation: Situation) -> list[str]:
 
 def _notes_on_canaries(situation: Situation) -> list[str]:
     config = situation.config
-    return [
+    nobody = [
+        f"fleet.canary: {clean(pattern, colour=False)!r} names no host that is configured"
+        for pattern in config.fleet.canary
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in config.hosts)
+    ]
+    return nobody + [
         f"hosts.{attrpath.show_name(name)} is no canary, although fleet.canary names it: it waits for an approval, "
         "perhaps for ever"
         for name, host in sorted(config.hosts.items())

@@ -98,6 +98,7 @@ SCENARIOS = (
     _row("the new system reboots the host while it is activated", "old", "old", "rolled-back", 20),
     _row("the power is cut while the host activates", "old", "old", "rolled-back", 20),
     _row("the power is cut before the confirmation", "old", "old", "rolled-back", 20),
+    _row("the power is cut while the host commits", "old", "old", "rolled-back", 20),
     _row("the power is cut while the host returns", "old", "old", "rolled-back", 20),
     _row("the activation fills the disk", "old", "old", "rolled-back", 20),
     _row("the disk is full when the system is to become the one to boot", "new", "old", "boot-failed", 23),

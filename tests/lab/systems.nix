@@ -188,7 +188,7 @@ in
   # sshd goes away while the machine switches, and comes back.
   cutting = machine {
     motd = "cutting";
-    activation = "echo 'cutting begins'; systemctl stop ssh; sleep 2; systemctl start ssh; echo 'cutting ends'";
+    activation = "echo 'cutting begins'; systemctl stop ssh; sleep 2; systemctl start --no-block ssh; echo 'cutting ends'";
   };
   large = make {
     name = "nixos-system-large";

@@ -20,7 +20,7 @@ from tests.lab.machine import OTHER_NIX, Result, run
 from tests.lab.scenarios import Scenario, shown
 from tests.lab.store import PrivateStore, SigningKey
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy")]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-scenarios")]
 
 
 def shows(scenario: Scenario, deployer: Deployer, system: str, *words: str, failed: tuple[str, ...] = ()) -> Result:

@@ -20,7 +20,7 @@ from tests.lab.deployer import Deployer, as_installed, look, record, until
 from tests.lab.host import BOOT_ENTRY
 from tests.lab.machine import Result
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy")]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-actions")]
 
 
 def run(deployer: Deployer, *arguments: str) -> Result:

@@ -175,6 +175,8 @@ def test_a_system_that_reboots_the_host_is_gone_by_that(deployer: Deployer, scen
     [
         (shown("the power is cut while the host activates"), "slow", "activating"),
         (shown("the power is cut before the confirmation"), "good", "waiting"),
+        # Between the profile and the boot loader.
+        (shown("the power is cut while the host commits"), "slow-to-install", "committing"),
     ],
     ids=str,
 )
@@ -185,6 +187,8 @@ def test_after_a_power_cut_the_system_before_boots(
     path = deployer.build(system)
     with deployer.started(path) as job:
         deployer.phase(phase)
+        if phase == "committing":
+            until(lambda: deployer.host.profile() == path, "the profile is set")
         before = deployer.host.boot_id()
         deployer.host.reboot_hard()
         deployer.host.wait_up(after=before)

@@ -17,7 +17,7 @@ from tests.lab.deployer import Deployer, allow_sudo, look, until
 from tests.lab.host import PROFILE
 from tests.lab.machine import Result
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy")]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-engines")]
 
 
 @pytest.fixture

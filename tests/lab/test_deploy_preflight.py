@@ -10,7 +10,7 @@ from pipelinegen.errors import DeployOutcome
 from tests.lab.deployer import Deployer, look
 from tests.lab.machine import FLEET, Result, run
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy")]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-preflight")]
 
 SYSTEMS = Path(__file__).with_name("preflight.nix")
 

@@ -18,7 +18,7 @@ from tests.lab.store import PrivateStore
 
 RUNS = int(os.environ.get("PIPELINEGEN_FAULT_RUNS", "40"))
 SEED = int(os.environ.get("PIPELINEGEN_FAULT_SEED", "5"))
-SEQUENCES = 2
+SEQUENCES = 4
 
 pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.time_limit(60 + 60 * RUNS // SEQUENCES)]
 

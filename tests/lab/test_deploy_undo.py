@@ -11,7 +11,7 @@ from pipelinegen.errors import DeployOutcome
 from tests.lab.deployer import Deployer, look
 from tests.lab.machine import Result
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy")]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-undo")]
 
 
 def undo(deployer: Deployer, report: Path) -> Result:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.lab.conftest import MakeHost, time_limit
+from tests.lab.deployer import Deployer
 from tests.lab.host import Host
 from tests.lab.machine import OTHER_NIX, REPOSITORY, Lab
 from tests.lab.repo import new_project
@@ -263,6 +264,43 @@ def test_an_unplugged_machine_comes_back_with_its_connections(host: Host) -> Non
     with host.network_cut():
         time.sleep(0.5)
     assert waiting.communicate(timeout=30)[0] == b"still here\n"
+
+
+def test_a_machine_that_reboots_or_loses_its_power_has_its_files_and_nothing_of_run(make_host: MakeHost) -> None:
+    machine = make_host("web1")
+    for restart in (lambda: machine.inside("systemctl --no-block reboot"), machine.reboot_hard):
+        before = machine.boot_id()
+        machine.inside("touch /run/file /root/file")
+        restart()
+        assert machine.wait_up(after=before) == "running"
+        assert machine.read("ls /run/file /root/file 2> /dev/null || true") == "/root/file"
+        assert machine.booted_system() == machine.current_system() == machine.initial_system
+        assert machine.ssh("cat /proc/sys/kernel/random/boot_id").stdout.strip() == machine.boot_id() != before
+
+
+def test_a_boot_takes_what_the_boot_loader_names_and_not_the_profile(
+    make_host: MakeHost, store: PrivateStore, tmp_path: Path
+) -> None:
+    deployer = Deployer(store, make_host("web1"), tmp_path)
+    machine, good, better = deployer.host, deployer.build("good"), deployer.build("better")
+    deployer.by_hand(good, action="boot")
+    deployer.copy(better)
+    machine.inside(f"nix-env -p /nix/var/nix/profiles/system --set {better}")
+    assert (machine.current_system(), machine.profile(), machine.boot_default()) == (
+        machine.initial_system,
+        better,
+        good,
+    )
+    machine.restart()
+    assert machine.booted_system() == machine.current_system() == good
+    assert machine.read("systemctl is-active worker") == "active"
+
+
+def test_a_machine_with_a_small_disk_cannot_write_more(make_host: MakeHost) -> None:
+    machine = make_host("web1", disk="32m")
+    assert machine.inside("cat /dev/zero > /var/filler", check=False).returncode != 0
+    assert machine.state() == "running"
+    assert machine.inside("echo more > /root/file", check=False).returncode != 0
 
 
 def test_two_machines_do_not_share_anything(host: Host, make_host: MakeHost) -> None:

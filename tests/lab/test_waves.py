@@ -49,8 +49,8 @@ while [ "$1" != --report ]; do shift; done
 mkdir -p "$(dirname "$2")"
 result=deployed code=0
 case " {failing} " in *" $host "*) result=rolled-back code=20 ;; esac
-printf '{{"host": "%s", "address": "h", "system": "/nix/store/x", "result": "%s", "exit_code": %s}}' \\
-  "$host" "$result" "$code" > "$2"
+printf '{{"host": "%s", "address": "h", "system": "/s", "result": "%s", "exit_code": %s, "revision": "%s"}}' \\
+  "$host" "$result" "$code" "$CI_COMMIT_SHA" > "$2"
 exit "$code"
 """
 """In place of pipelinegen: `run wave` is the real one, a deployment writes a report and ends as it is told."""

@@ -48,6 +48,7 @@ def test_any_description_is_read_or_refused(description: str) -> None:
         ({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
         ({"Retry-After": "-7"}, None),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": f"Mon, {'9' * 20} Jan 2020 00:00:00 GMT"}, None),
         ({"Retry-After": "9" * 400}, None),
         ({"RateLimit-Reset": "1060"}, 60.0),
         ({"RateLimit-Reset": "1"}, 0.0),

@@ -31,6 +31,7 @@ NOT_FOR_MACHINES = {
     "the deployer is killed while it looks",
     "the deployer is killed while it copies",
     "the deployer is killed while the host returns",
+    "the power is cut while the host commits",
     "the deployer is killed after it confirmed",
     "the deployer is interrupted while the host activates",
     "the power is cut while the host returns",

@@ -176,3 +176,11 @@ def test_the_help_tells_what_becomes_of_gitlab_s_button_to_roll_back(capsys: pyt
     assert "run an OLD job once more" in said
     assert "PIPELINEGEN_ALLOW_OLDER=1" in said
     assert "--rollback [GENERATION]" in said
+
+
+def test_a_report_from_before_does_not_outlive_a_deployment_that_breaks_off_early(folder: Path) -> None:
+    old = folder / "web1.json"
+    old.write_text('{"host": "web1", "address": "", "system": "/s", "result": "deployed"}')
+    arguments = ["run", "deploy", "web1", "--system", SYSTEM, "--settings", "{", "--report", "web1.json"]
+    assert run_command_line(arguments) == 2
+    assert not old.exists()

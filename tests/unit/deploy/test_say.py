@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipelinegen.deploy.report import ProbeResult
+from pipelinegen.deploy.report import Phase, ProbeResult
 from pipelinegen.deploy.say import headline, remarks, verdict
 from pipelinegen.deploy.state import HostState
 from tests.unit.deploy.reports import NEW, OLD, RESULTS, report
@@ -33,6 +33,12 @@ from tests.unit.deploy.reports import NEW, OLD, RESULTS, report
 )
 def test_each_result_is_said_in_its_own_words(result: str, words: str) -> None:
     assert words in verdict(report(result))
+
+
+@pytest.mark.parametrize("phases", [(), ("preflight",), ("preflight", "copy")], ids=len)
+def test_an_interruption_before_the_switch_does_not_speak_of_what_was_begun(phases: tuple[str, ...]) -> None:
+    early = report("interrupted", phases=tuple(Phase(name=name, seconds=1.0) for name in phases))
+    assert "interrupted before anything was switched" in verdict(early)
 
 
 def test_no_two_results_are_said_alike() -> None:

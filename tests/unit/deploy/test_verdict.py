@@ -50,6 +50,9 @@ BOOTED = Status(phase="activating", rebooted=True)
             Status(phase="committing", rebooted=True), at(NEW, NEW), None, id="booted when it was confirmed already"
         ),
         pytest.param(Status(phase="waiting"), at(OLD, OLD), Outcome.ROLLED_BACK, id="ended from outside"),
+        pytest.param(
+            Status(phase="committing"), at(NEW, NEW), Outcome.BOOT_FAILED, id="ended before the boot loader was told"
+        ),
         pytest.param(Status(), None, Outcome.STATE_UNKNOWN, id="nothing was heard any more"),
     ],
 )
@@ -78,6 +81,15 @@ def test_a_system_for_the_next_boot_does_not_run_now() -> None:
     failed = judge(order, ended("boot-failed", "full"), BEFORE, at(OLD, OLD), ())
     assert failed.outcome is Outcome.BOOT_FAILED
     assert "the next boot takes /nix/store/old" in (failed.message or "")
+    # What a boot took in spite of the profile is what the boot loader has.
+    torn = judge(order, Status(phase="committing", rebooted=True), BEFORE, at(OLD, NEW), ())
+    assert torn.outcome is Outcome.ROLLBACK_FAILED
+    assert judge(order, Status(phase="committing", rebooted=True), BEFORE, at(NEW, NEW), ()).outcome is None
+
+
+def test_a_reason_is_not_lost_when_the_host_is_booted_after_the_end() -> None:
+    status = Status(phase="ended", result="restored", reason="newly failed: web.service", rebooted=True)
+    assert "web.service" in (judge(ORDER, status, BEFORE, at(OLD, OLD), ()).why or "")
 
 
 def test_the_message_names_what_runs_and_what_boots() -> None:

@@ -218,3 +218,8 @@ def test_each_host_says_its_wave() -> None:
 def test_a_canary_that_waits_for_an_approval_is_told() -> None:
     notes = plan(config(hosts("a", b={"policy": "manual"}), canary=["b"])).plan.notes
     assert any("hosts.b is no canary" in note for note in notes)
+
+
+def test_a_canary_that_names_nobody_is_told() -> None:
+    notes = plan(config(hosts("web1", "web2"), canary=["web1", "wbe*"])).plan.notes
+    assert [note for note in notes if "canary" in note] == ["fleet.canary: 'wbe*' names no host that is configured"]

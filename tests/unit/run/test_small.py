@@ -230,6 +230,13 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         connect()
 
 
+def test_an_address_in_brackets_is_one_for_ssh_too() -> None:
+    host = HostConfig(address="[::1]", ssh_key_file=None, known_hosts_file=None)
+    with connection(host, where="hosts.x") as target:
+        assert target.address == "::1"
+        assert target.store_url == "ssh-ng://root@[::1]"
+
+
 def test_a_missing_key_is_a_matter_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEPLOY_SSH_KEY", raising=False)
     with pytest.raises(CredentialsError), connection(HostConfig(address="web1"), where="hosts.web1"):

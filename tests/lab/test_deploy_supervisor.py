@@ -16,7 +16,7 @@ from tests.lab.host import Host
 from tests.lab.machine import FLEET
 from tests.lab.store import PrivateStore
 
-pytestmark = [pytest.mark.lab, pytest.mark.nix]
+pytestmark = [pytest.mark.lab, pytest.mark.nix, pytest.mark.xdist_group("deploy-supervisor")]
 
 SYSTEMS = Path(__file__).with_name("systems.nix")
 
@@ -91,6 +91,7 @@ def test_what_is_confirmed_runs_and_boots_and_is_remembered(bench: Bench) -> Non
     assert bench.runs_and_boots() == (good, bench.host.initial_system)
     refused = bench.host.ssh(f"{good}/bin/switch-to-configuration switch", check=False)
     assert refused.returncode == 11
+    supervisor.sign_of_life()
     second = Supervisor(bench.target)
     second.start(bench.order(good))
     assert "another deployment" in until(second, lambda status: status.over).reason
