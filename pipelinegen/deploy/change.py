@@ -16,7 +16,7 @@ from pipelinegen.deploy.report import Action, ProbeResult
 from pipelinegen.deploy.ssh import Target
 from pipelinegen.deploy.state import HostState
 from pipelinegen.deploy.supervised import SupervisedActivation
-from pipelinegen.errors import DeployOutcome
+from pipelinegen.errors import DeployError, DeployOutcome
 
 
 class Change:
@@ -64,12 +64,19 @@ class Change:
             before: what the host runs now.
 
         Raises:
+            DeployError: REFUSED, since copying has left no time for it.
             InterruptedRunError: a signal arrived; what was begun on the host ends by itself there.
         """
+        if self._console.clock() > self._deadline:
+            raise DeployError(
+                "there is no time left for the activation; nothing was switched",
+                outcome=DeployOutcome.REFUSED,
+                hint="what was copied stays there: deploy again, or raise `timeout` of the host",
+            )
         self._system = system
         engine = self._engine()
         with self._phase("activate", "Activating"):
-            applied = Applied(state=before) if before.runs(self._system) else engine.apply(self._system, before)
+            applied = engine.apply(self._system, before)
         if self._action == "reboot" and applied.outcome in {None, DeployOutcome.REBOOT_REQUIRED}:
             with self._phase("reboot", "Rebooting"):
                 applied = self._reboot(engine, before, applied)
@@ -161,13 +168,19 @@ class Change:
                 self._host.health, self._moved, self._console, renew=lambda: None, sleep=self._sleep
             )
             faults += [f"not healthy: {probe.title}: {probe.said}" for probe in probes if not probe.passed]
+        sentences = [f"{unit} failed, which may" for unit in tolerated]
+        outcome = message = None
+        if faults:
+            outcome, message = DeployOutcome.FAILED, "the host was rebooted, but it is not as it should be"
+        elif sentences and self._host.fail_on_warnings:
+            outcome, message = DeployOutcome.WARNINGS, "the new system runs, with warnings"
         return dataclasses.replace(
             applied,
-            outcome=DeployOutcome.FAILED if faults else None,
-            message="the host was rebooted, but it is not as it should be" if faults else None,
-            why="; ".join(faults) or None,
+            outcome=outcome,
+            message=message,
+            why="; ".join(faults or (sentences if outcome else [])) or None,
             newly_failed=tuple(failed),
-            tolerated=tuple(f"{unit} failed, which may" for unit in tolerated),
+            tolerated=tuple(sentences),
             health=probes,
             state=after,
         )

@@ -191,9 +191,8 @@ class _Deployment:
 
     def broken_off(self, error: PipelinegenError) -> DeployReport:
         """The report of a deployment that a signal or a wrong setting ended."""
-        interrupted = isinstance(error, InterruptedRunError)
         return self._report(
-            INTERRUPTED if interrupted else "failed",
+            INTERRUPTED if isinstance(error, InterruptedRunError) else "failed",
             message=error.message,
             why=error.why,
             hint=error.hint,
@@ -239,8 +238,13 @@ class _Deployment:
                 why="\n".join(findings.refusals),
                 hint="\n".join(dict.fromkeys(findings.hints)) or None,
             )
-        if self.survey is None or self.survey.state.runs(self.system):
+        if self.survey is None:
             return True
+        if self.survey.state.runs(self.system):
+            torn = preflight.cut_off(self.survey.last, self.system)
+            if torn and self.action == "switch":
+                self.action = "boot"  # all that is missing
+            return not torn
         for line in preflight.describe(self.survey, self.target.address):
             self.console.say(line)
         self.action = self.survey.instead or self.action

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pipelinegen.console import Console, clean
@@ -17,8 +17,13 @@ from pipelinegen.run.heartbeat import Heartbeat, duration
 REACH_TIMEOUT = 90.0
 """Seconds to try again when the host does not answer, beyond what it may be busy with."""
 PAUSE = 1.0
+SHOWN_UNITS = 5
 GONE = 3
 """Looks at a unit that is not there and has not said how it ended, until that is believed."""
+
+_WHY_FAILED = """\
+systemctl status --no-pager --full --lines=15 -- "$1" 2>&1 | head -c 16384 || true
+"""
 
 
 class Followed:
@@ -114,6 +119,15 @@ class Followed:
                 return status
             self._heartbeat.tick()
             self._sleep(PAUSE)
+
+    def show_units(self, units: Sequence[str]) -> None:
+        """Show why units failed: whoever reads the log need not log in there."""
+        for unit in units[:SHOWN_UNITS]:
+            self.renew()
+            with contextlib.suppress(UnreachableError, CommandError):
+                said = self.supervisor.target.run(_WHY_FAILED, unit.split(" ")[0], root=True, timeout=20).text
+                for line in said.splitlines():
+                    self._console.foreign(line, "  | ")
 
     def renew(self) -> None:
         """Give a sign of life if it is time; that it does not arrive is seen elsewhere."""

@@ -104,7 +104,8 @@ def survey(
     if seen is not None and state is not None:
         checks.check_locks(seen, target.address, findings)
         checks_of_change.check_last(seen, target.address, findings)
-        if state.runs(system) and action != "reboot" and not findings.refusals:
+        done = state.runs(system) and not cut_off(seen.last, system)
+        if done and action != "reboot" and not findings.refusals:
             return look.nothing_to_do(seen, state)
     reasons = fetch() if fetch is not None else []
     findings.refusals += reasons
@@ -230,6 +231,11 @@ class _Look:
         except DeployError as error:
             self.findings.warnings.append(f"{error.message}: {plain(error.why or '')}")
             return None
+
+
+def cut_off(last: Mapping[str, str], system: str) -> bool:
+    """Whether the last activation ended while `system` became the one to boot: the boot loader may not know it."""
+    return last.get("system") == system and last.get("phase") == "committing"
 
 
 def dry_activate(target: Target, system: str, console: Console | None = None) -> UnitChanges:

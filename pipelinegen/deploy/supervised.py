@@ -203,6 +203,7 @@ class SupervisedActivation:
         judgement.units = run.journal.units
         if judgement.failed:
             judgement.faults["units"] = f"newly failed: {', '.join(judgement.failed)}"
+            run.show_units(judgement.failed)
         elif status.activation_exit == UNITS_FAILED and not run.journal.units.failed:
             # A user's activation, or a log that did not reach us.
             judgement.faults["units"] = f"switch-to-configuration ended with {UNITS_FAILED} and named no unit"

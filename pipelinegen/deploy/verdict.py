@@ -59,6 +59,7 @@ def judge(
         "boot-failed": lambda: _boot_failed(order, status, before, after),
         "restored": lambda: _restored(status, after, newly_failed, same=same),
         "refused": lambda: _refused(status, after, same=same),
+        "restore-failed": lambda: _not_restored(status, after, same=same),
     }
     return verdicts.get(status.result, lambda: _elsewhere(after, status.reason))()
 
@@ -74,6 +75,17 @@ def _restored(status: Status, after: HostState, newly_failed: Sequence[str], *, 
         )
     return Verdict(
         DeployOutcome.ROLLED_BACK, "the activation was undone; the system before runs again", why=status.reason
+    )
+
+
+def _not_restored(status: Status, after: HostState, *, same: bool) -> Verdict:
+    if not same:
+        return _elsewhere(after, status.reason)
+    return Verdict(
+        DeployOutcome.ROLLBACK_FAILED,
+        f"the way back failed; {after.running} runs and boots as before, but the switch to it did not end well",
+        why=status.reason,
+        hint=f"on the host: {after.running}/bin/switch-to-configuration test",
     )
 
 

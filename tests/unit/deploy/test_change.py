@@ -17,7 +17,7 @@ from pipelinegen.deploy.reboot import Rebooted
 from pipelinegen.deploy.ssh import Target
 from pipelinegen.deploy.state import HostState
 from pipelinegen.deploy.supervised import SupervisedActivation
-from pipelinegen.errors import DeployOutcome
+from pipelinegen.errors import DeployError, DeployOutcome
 
 pytestmark = pytest.mark.processes
 
@@ -43,7 +43,7 @@ class Booting(Change):
             Console(io.StringIO()),
             action="reboot",
             revision=None,
-            deadline=1e9,
+            deadline=1e12,
             phase=lambda *_: contextlib.nullcontext(),
             sleep=lambda _: None,
         )
@@ -100,3 +100,11 @@ def test_a_host_that_moved_is_rebooted_back_where_it_is_now() -> None:
     change = Booting(BAD, BACK, confirm_address="web1.new")
     assert make(change).outcome is DeployOutcome.ROLLED_BACK
     assert change.addresses == [("web1", "web1.new"), ("web1.new", "web1")]
+
+
+def test_where_copying_took_all_the_time_nothing_is_switched() -> None:
+    change = Booting(WELL)
+    change._deadline = 0
+    with pytest.raises(DeployError, match="no time left") as raised:
+        make(change)
+    assert raised.value.outcome is DeployOutcome.REFUSED

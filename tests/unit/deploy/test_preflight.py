@@ -13,7 +13,7 @@ from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console
 from pipelinegen.deploy import preflight, probe_scripts
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.preflight import Survey, describe, dry_activate, survey
+from pipelinegen.deploy.preflight import Survey, cut_off, describe, dry_activate, survey
 from pipelinegen.deploy.report import PackageChange, UnitChanges
 from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.errors import CommandError, DeployError, DeployOutcome
@@ -228,3 +228,16 @@ def test_a_survey_is_a_value_that_can_be_written_down() -> None:
     found = look(machine(), Findings())
     assert found is not None
     assert Survey.model_validate(json.loads(found.model_dump_json())) == found
+
+
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        ({"system": "/nix/store/new", "phase": "committing"}, True),
+        ({"system": "/nix/store/other", "phase": "committing"}, False),
+        ({"system": "/nix/store/new", "phase": "ended"}, False),
+        ({}, False),
+    ],
+)
+def test_a_system_of_which_the_boot_loader_may_not_know_is_not_deployed_yet(last: dict[str, str], answer: bool) -> None:
+    assert cut_off(last, "/nix/store/new") is answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Host(Target):
     decisions: list[str] = field(default_factory=list)
 
     def run(self, script: str, *arguments: str, **_: Any) -> Completed:
-        answers = {
+        answers: dict[str, Callable[[], Answer]] = {
             STATE: self._state,
             supervisor._START: lambda: self._start(arguments[1]),
             supervisor._STATUS: lambda: next_of(self.statuses),
