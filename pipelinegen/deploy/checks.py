@@ -9,7 +9,7 @@ from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import clean
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.probe import Seen
+from pipelinegen.deploy.preflight_answers import Seen
 from pipelinegen.deploy.state import SYSTEM_LOCK
 
 OLDEST_NIX = (2, 4)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.probe import Seen
+from pipelinegen.deploy.preflight_answers import Seen
 
 _ENDS = {
     (False, "restored"): "was undone",

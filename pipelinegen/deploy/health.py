@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pipelinegen import durations
 from pipelinegen.config_hosts import Probe
 from pipelinegen.console import Console, clean
-from pipelinegen.deploy import questions
-from pipelinegen.deploy.questions import Answer
+from pipelinegen.deploy import probe_tries
+from pipelinegen.deploy.probe_tries import Answer
 from pipelinegen.deploy.report import ProbeResult
 from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.deploy.switch_words import USER
@@ -125,7 +125,7 @@ class _Asking:
             tries += 1
             self._alive()
             limit = max(min(timeout, within - self._passed), 0.1)
-            answer = questions.ask_once(self._probe, self._target, seconds=limit, alive=self._alive)
+            answer = probe_tries.ask_once(self._probe, self._target, seconds=limit, alive=self._alive)
             bad = judge(self._probe, answer)
             if bad is None:
                 self._console.say(f"well: {self._title} ({_times(tries)}, {duration(self._passed)})")

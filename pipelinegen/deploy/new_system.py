@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelinegen import local_store
 from pipelinegen.console import clean
 from pipelinegen.deploy.inhibitors import Facts, read_facts
-from pipelinegen.deploy.probe import Closures
+from pipelinegen.deploy.preflight_answers import Closures
 
 
 @dataclass(frozen=True)

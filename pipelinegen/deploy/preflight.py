@@ -14,12 +14,12 @@ from pydantic import Field
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console, clean, plain
-from pipelinegen.deploy import checks, checks_of_change, closure_diff, new_system, probe
+from pipelinegen.deploy import checks, checks_of_change, closure_diff, new_system, preflight_answers
 from pipelinegen.deploy.closure_diff import difference
 from pipelinegen.deploy.findings import Findings
 from pipelinegen.deploy.inhibitors import inhibitors, reboot_needed
 from pipelinegen.deploy.new_system import System
-from pipelinegen.deploy.probe import Seen, refuse_strange
+from pipelinegen.deploy.preflight_answers import Seen, refuse_strange
 from pipelinegen.deploy.report import PackageChange, UnitChanges
 from pipelinegen.deploy.ssh import Target, UnreachableError
 from pipelinegen.deploy.state import HostState
@@ -160,7 +160,7 @@ class _Look:
     def ask(self) -> Seen | None:
         """What the host says of itself; null where it cannot be asked at all."""
         try:
-            seen = probe.ask(self.target)
+            seen = preflight_answers.ask(self.target)
         except UnreachableError as error:
             self.findings.refuse(_sentence(error), error.hint)
             return None
@@ -193,7 +193,9 @@ class _Look:
         paths = list(new.closure or ()) if new is not None else [self.system]
         caches = seen.settings.get("substituters", "").split() if self.host.substitute else []
         try:
-            there = probe.ask_closures(self.target, paths, system="" if new is not None else self.system, caches=caches)
+            there = preflight_answers.ask_closures(
+                self.target, paths, system="" if new is not None else self.system, caches=caches
+            )
         except (UnreachableError, CommandError) as error:
             self.findings.refuse(_sentence(error), error.hint)
             return None, None, new

@@ -11,7 +11,7 @@ from pipelinegen.config_caches import CacheConfig, WriterClass
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.deploy import checks, checks_of_change
 from pipelinegen.deploy.findings import Findings
-from pipelinegen.deploy.probe import Seen
+from pipelinegen.deploy.preflight_answers import Seen
 from pipelinegen.deploy.state import HostState
 
 AT = "web1.example.org"

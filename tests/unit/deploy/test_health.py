@@ -6,7 +6,7 @@ import pytest
 
 from pipelinegen.config_hosts import Probe
 from pipelinegen.deploy.health import SAID_CHARACTERS, judge, newly_failed
-from pipelinegen.deploy.questions import MOST_BYTES, Answer, host_answer
+from pipelinegen.deploy.probe_tries import MOST_BYTES, Answer, host_answer
 from pipelinegen.deploy.switch_words import USER
 
 

@@ -13,7 +13,7 @@ from pipelinegen.console import Console
 from pipelinegen.deploy import generations, ssh
 from pipelinegen.deploy.inhibitors import inhibitors
 from pipelinegen.deploy.journal import Entry, entries
-from pipelinegen.deploy.questions import host_answer
+from pipelinegen.deploy.probe_tries import host_answer
 from pipelinegen.deploy.ssh import UnreachableError
 from pipelinegen.deploy.supervisor import Supervisor
 from pipelinegen.deploy.undo import find_way_back

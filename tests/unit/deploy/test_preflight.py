@@ -11,7 +11,7 @@ import pytest
 
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.console import Console
-from pipelinegen.deploy import preflight, probe_scripts
+from pipelinegen.deploy import preflight, preflight_scripts
 from pipelinegen.deploy.findings import Findings
 from pipelinegen.deploy.preflight import Survey, cut_off, describe, dry_activate, survey
 from pipelinegen.deploy.report import PackageChange, UnitChanges
@@ -60,7 +60,7 @@ class Host(Target):
 
     def run(self, script: str, *_: str, **__: Any) -> Completed:
         question = (
-            "login" if script == probe_scripts.LOGIN else "dry" if script == preflight._DRY_ACTIVATE else "closures"
+            "login" if script == preflight_scripts.LOGIN else "dry" if script == preflight._DRY_ACTIVATE else "closures"
         )
         self.asked.append(question)
         answer = self.says.get(question, "")

@@ -83,7 +83,7 @@ class Root:
         with (self.path / "journal").open("wb") as journal:
             self.started.append(subprocess.Popen(command, stdout=journal, stderr=journal, start_new_session=True))
 
-    def until(self, good: Callable[[dict[str, list[str]]], bool], seconds: float = 20) -> dict[str, list[str]]:
+    def until(self, good: Callable[[dict[str, list[str]]], bool], seconds: float = 60) -> dict[str, list[str]]:
         """What it says of itself, as soon as that is as it should be."""
         end = time.monotonic() + seconds
         while True:
@@ -100,7 +100,7 @@ class Root:
 
     def ended(self) -> tuple[str, str]:
         said = self.until(lambda said: said.get("phase") == ["ended"])
-        assert self.started[-1].wait(10) == 0
+        assert self.started[-1].wait(60) == 0
         return said["result"][0], said["reason"][0]
 
 
@@ -131,7 +131,7 @@ def test_silence_leads_back_and_our_word_leads_on(root: Root) -> None:
     assert root.ended() == ("restored", "nobody confirmed it: no sign of life for 2 s")
     assert root.runs_and_boots() == ("old", "old")
     shutil.rmtree(root.folder)
-    root.start(root.system("new"))
+    root.start(root.system("new"), confirm_seconds=60)
     root.until(waiting)
     (root.folder / "decision").write_text("confirm\n")
     assert root.ended() == ("confirmed", "")
@@ -174,7 +174,7 @@ def test_switches_make_files_that_others_may_read(root: Root) -> None:
 def test_a_profile_that_cannot_be_set_in_time_is_a_verdict(root: Root) -> None:
     hanging = root.path / "old/sw/bin/nix-env"
     hanging.write_text("#!/bin/sh\nexec sleep 100\n")
-    root.start(root.system("new"), activation_seconds=1)
+    root.start(root.system("new"), activation_seconds=1, confirm_seconds=60)
     root.until(waiting)
     (root.folder / "decision").write_text("confirm\n")
     assert root.ended() == ("boot-failed", "the profile could not be set")

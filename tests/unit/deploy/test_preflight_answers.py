@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelinegen.deploy.probe import Closures, Seen, ask_closures, closures, seen
-from pipelinegen.deploy.probe_scripts import CLOSURES, LOGIN, ROOT
+from pipelinegen.deploy.preflight_answers import Closures, Seen, ask_closures, closures, seen
+from pipelinegen.deploy.preflight_scripts import CLOSURES, LOGIN, ROOT
 from pipelinegen.deploy.ssh import Target, UnreachableError, envelope
 from pipelinegen.process import Completed
 
@@ -111,8 +111,8 @@ def test_a_host_says_all_of_it_over_one_connection(machine: Path) -> None:
     }
     assert found.settings == {"substituters": "https://a https://b", "trusted-public-keys": ""}
     assert found.locks == ()
-    assert found.free_store is not None
-    assert found.free_store == found.free_boot
+    assert found.free_store
+    assert found.free_boot
 
 
 @pytest.mark.processes

@@ -14,7 +14,7 @@ from pydantic import Field
 from pipelinegen.console import clean
 from pipelinegen.deploy.closure_diff import is_store_path
 from pipelinegen.deploy.inhibitors import LINKS, TEXTS, Facts
-from pipelinegen.deploy.probe_scripts import CLOSURES, LOGIN, ROOT
+from pipelinegen.deploy.preflight_scripts import CLOSURES, LOGIN, ROOT
 from pipelinegen.deploy.ssh import Target, UnreachableError, envelope
 from pipelinegen.deploy.state import HostState, host_state, records
 from pipelinegen.values import Value
