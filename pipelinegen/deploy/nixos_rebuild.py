@@ -28,7 +28,8 @@ from pipelinegen.deploy.rebuild_words import (
     way_back,
 )
 from pipelinegen.deploy.report import UnitChanges
-from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.settling import settled
+from pipelinegen.deploy.ssh import Target
 from pipelinegen.deploy.state import HostState, read_state
 from pipelinegen.deploy.switch_words import with_line, would_change
 from pipelinegen.deploy.verdict import UNITS_FAILED
@@ -39,8 +40,6 @@ TOOL = "nixos-rebuild"
 LOG_LINES = 50
 SAID_LINES = 2000
 """Of a dry activation, in which what would change is looked for."""
-SETTLE_TIMEOUT = 60.0
-"""Seconds beyond `settle` to wait at most until systemd has no more jobs."""
 AROUND = 120.0
 """Seconds that nixos-rebuild may take besides the activation: it looks whether all of the system is there."""
 
@@ -249,18 +248,10 @@ class NixosRebuild:
 
     def _settled(self, target: Target) -> HostState | None:
         """What the host runs once systemd has come to rest; null when it does not answer for long."""
-        settle = durations.seconds(self._host.settle) or 0
-        started = answered = self._console.clock()
-        while True:
-            now = self._console.clock()
-            try:
-                state = read_state(target)
-            except (UnreachableError, CommandError):
-                if now - answered > REACH_TIMEOUT:
-                    return None
-                self._sleep(1.0)
-                continue
-            answered = now
-            if (state.pending == 0 and now - started >= settle) or now - started > settle + SETTLE_TIMEOUT:
-                return state
-            self._sleep(1.0)
+        return settled(
+            lambda: read_state(target),
+            self._console,
+            settle=durations.seconds(self._host.settle) or 0,
+            patience=REACH_TIMEOUT,
+            sleep=self._sleep,
+        )

@@ -16,15 +16,12 @@ from pipelinegen.deploy import health
 from pipelinegen.deploy.activation import Applied
 from pipelinegen.deploy.follow import REACH_TIMEOUT, Followed
 from pipelinegen.deploy.report import ProbeResult, UnitChanges
-from pipelinegen.deploy.ssh import Target, UnreachableError
+from pipelinegen.deploy.settling import settled
+from pipelinegen.deploy.ssh import Target
 from pipelinegen.deploy.state import HostState, read_state
 from pipelinegen.deploy.supervisor import Order, Status
 from pipelinegen.deploy.verdict import NEEDS_REBOOT, UNITS_FAILED, Verdict, judge
-from pipelinegen.errors import CommandError, DeployOutcome, InterruptedRunError
-
-SETTLE_TIMEOUT = 60.0
-"""Seconds beyond `settle` to wait at most until systemd has no more jobs."""
-PAUSE = 1.0
+from pipelinegen.errors import DeployOutcome, InterruptedRunError
 
 
 @dataclass
@@ -259,27 +256,21 @@ class SupervisedActivation:
         return ended.model_copy(update={"reason": reason, "activation_exit": status.activation_exit})
 
     def _settled(self, run: Followed, *, renew: bool = False) -> HostState | None:
-        """What the host runs once systemd has come to rest; null when it does not answer for long."""
-        started = answered = self._console.clock()
-        settle = durations.seconds(self._host.settle) or 0
-        patience = self._confirm_seconds if renew else REACH_TIMEOUT
-        while True:
-            now = self._console.clock()
-            try:
-                if renew:
-                    run.renew()
-                state = read_state(run.supervisor.target, on_idle=run.renew if renew else None)
-            except (UnreachableError, CommandError):
-                if now - answered > patience:
-                    return None
-                if not renew:
-                    run.try_other()
-                self._sleep(PAUSE)
-                continue
-            answered = now
-            if (state.pending == 0 and now - started >= settle) or now - started > settle + SETTLE_TIMEOUT:
-                return state
-            self._sleep(PAUSE)
+        """What the host runs once it has come to rest, with `renew` under signs of life; null when it is silent."""
+
+        def ask() -> HostState:
+            if renew:
+                run.renew()
+            return read_state(run.supervisor.target, on_idle=run.renew if renew else None)
+
+        return settled(
+            ask,
+            self._console,
+            settle=durations.seconds(self._host.settle) or 0,
+            patience=self._confirm_seconds if renew else REACH_TIMEOUT,
+            sleep=self._sleep,
+            lost=(lambda: None) if renew else run.try_other,
+        )
 
     def _followed(self) -> Followed:
         patience = 2 * self._activation_seconds + self._confirm_seconds + REACH_TIMEOUT
