@@ -298,6 +298,8 @@ systemctl stop 'pipelinegen-*' 2> /dev/null
 rm -rf {RUNTIME} {RECORDS} {ROOTS}* /var/filler /nix/var/filler /var/log/nixos-rebuild {PROFILE}*
 nix-env -p {PROFILE} --set $system
 $system/bin/switch-to-configuration switch
+# As if it had been booted with it: what the tests before have booted must not count.
+ln -sfn $system /run/booted-system
 nix-store --verify --quiet
 nix-store --gc --quiet
 """
