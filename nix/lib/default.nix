@@ -1,0 +1,6 @@
+# Pure functions and figures that the image, the modules and users' flakes share. Needs nothing of nixpkgs.
+{
+  caches = import ./caches.nix;
+  chunking = import ./chunking.nix;
+  nixConf = import ./nix-conf.nix;
+}
