@@ -1,8 +1,12 @@
-# pipelinegen for NixOS: the package, and its deployment scenarios as virtual machines.
+# pipelinegen for NixOS: the program, the image that its jobs run in, and modules for the machines around it.
 #
-# There is no flake.lock yet, since it records what the network says: `nix flake lock` makes it, on a machine that
-# has one; then `nix flake check` builds the package and runs the machines (each needs KVM and some minutes).
-# The machines HAVE NOT BEEN RUN YET; `tests/lab` shows the same scenarios on stand-ins for NixOS.
+# There is no flake.lock: a lock records what the network said, and none was at hand where this was written.
+# `nix flake lock` makes it; then `nix flake check` builds the program, evaluates the modules with NixOS's own and
+# runs the virtual machines (each needs KVM and some minutes). They HAVE NOT BEEN RUN YET: `tests/lab` shows the
+# same scenarios on stand-ins for NixOS, `tests/integration/nix` evaluates everything here.
+#
+# OpNix and Attic are inputs of the flakes that use them, as in examples/pantheros: the modules work with and
+# without, and nobody gets them into a lock who does not want them.
 {
   description = "Turns a Nix flake and a push into the right dynamic GitLab child pipeline";
 
@@ -20,22 +24,45 @@
         builtins.listToAttrs (
           map (system: {
             name = system;
-            value = value system;
+            value = value nixpkgs.legacyPackages.${system};
           }) systems
         );
+      programOf = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system}.pipelinegen;
+
+      # A module that finds the program by itself.
+      withProgram =
+        name: module:
+        { lib, pkgs, ... }:
+        {
+          imports = [ module ];
+          services.pipelinegen.${name}.package = lib.mkDefault (programOf pkgs);
+        };
     in
     {
-      packages = forEach (system: rec {
-        pipelinegen = nixpkgs.legacyPackages.${system}.callPackage ./nix/package.nix { };
+      packages = forEach (pkgs: rec {
+        pipelinegen = pkgs.callPackage ./nix/package.nix { };
+        ci-image = pkgs.callPackage ./nix/ci-image { inherit pipelinegen; };
         default = pipelinegen;
       });
 
+      nixosModules = {
+        attic-server = withProgram "attic-server" ./nix/attic-server;
+        runner-host = ./nix/runner-host;
+      };
+
+      lib = import ./nix/lib;
+
       checks = forEach (
-        system:
+        pkgs:
         import ./nix/tests {
-          pkgs = nixpkgs.legacyPackages.${system};
-          inherit (self.packages.${system}) pipelinegen;
+          inherit pkgs;
+          inherit (self) nixosModules;
+          pipelinegen = programOf pkgs;
         }
       );
+
+      devShells = forEach (pkgs: {
+        default = pkgs.callPackage ./nix/dev-shell.nix { pipelinegen = programOf pkgs; };
+      });
     };
 }

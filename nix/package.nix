@@ -1,6 +1,7 @@
 # The program, without its tests: those want git, ssh and a Nix of their own.
 {
   lib,
+  installShellFiles,
   python3Packages,
   gitMinimal,
   nix,
@@ -28,6 +29,8 @@ python3Packages.buildPythonApplication {
 
   build-system = [ python3Packages.setuptools ];
 
+  nativeBuildInputs = [ installShellFiles ];
+
   dependencies = with python3Packages; [
     click
     gitpython
@@ -41,6 +44,17 @@ python3Packages.buildPythonApplication {
 
   # Found on PATH, so that a job's own versions win where it has some.
   makeWrapperArgs = [ "--suffix PATH : ${lib.makeBinPath [ gitMinimal nix openssh ]}" ];
+
+  postInstall = ''
+    installShellCompletion --cmd pipelinegen \
+      --bash <(_PIPELINEGEN_COMPLETE=bash_source $out/bin/pipelinegen) \
+      --zsh <(_PIPELINEGEN_COMPLETE=zsh_source $out/bin/pipelinegen) \
+      --fish <(_PIPELINEGEN_COMPLETE=fish_source $out/bin/pipelinegen)
+
+    PYTHONPATH=$out/${python3Packages.python.sitePackages}:$PYTHONPATH \
+      ${python3Packages.python.interpreter} -m pipelinegen.man_page > pipelinegen.1
+    installManPage pipelinegen.1
+  '';
 
   pythonImportsCheck = [ "pipelinegen.cli" ];
 

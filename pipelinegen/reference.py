@@ -44,14 +44,15 @@ def _schema(model: type[Any]) -> str:
 def _commands() -> str:
     lines = ["# Commands", "", "Results go to stdout, everything said to people to stderr.", ""]
     context = click.Context(group, info_name="pipelinegen", help_option_names=["-h", "--help"])
-    for path, command, inner in _walk(context, group):
+    for path, command, inner in walk_commands(context, group):
         lines += [f"## {' '.join(path)}", "", "```text", command.get_help(inner), "```", ""]
     return "\n".join(lines)
 
 
-def _walk(
+def walk_commands(
     context: click.Context, command: click.Command, path: tuple[str, ...] = ("pipelinegen",)
 ) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
+    """Every command: its words, itself, and the context that its help is written in."""
     context.terminal_width = 100
     yield path, command, context
     if isinstance(command, click.Group):
@@ -59,7 +60,7 @@ def _walk(
             inner = command.get_command(context, name)
             if inner is not None:
                 child = click.Context(inner, info_name=name, parent=context)
-                yield from _walk(child, inner, (*path, name))
+                yield from walk_commands(child, inner, (*path, name))
 
 
 def _configuration() -> str:
@@ -138,20 +139,20 @@ def _errors() -> str:
         "|---|---|---|",
         "| 0 | | done; also when there is nothing to do |",
     ]
-    classes = [
-        value
-        for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, errors.PipelinegenError)
-    ]
-    special = {"DeployError": "1, 10 to 50", "InterruptedRunError": "129, 130, 143"}
-    for one in classes:
-        code = special.get(one.__name__, str(one.exit_code))
-        lines.append(f"| {code} | `{one.__name__}` | {_cell((one.__doc__ or '').split(chr(10))[0])} |")
+    lines += [f"| {code} | `{name}` | {_cell(meaning)} |" for code, name, meaning in exit_codes()]
     lines.append("| 70 | | a bug in pipelinegen; the report to send is named |")
     lines += ["", "## Codes of `run deploy`", "", "| code | result in reports | meaning |", "|---|---|---|"]
     lines.append("| 0 | `deployed`, `unchanged`, `dry-run` | the host runs what it is to run, or nothing was asked |")
     lines += [f"| {one.value} | `{one.word}` | {_cell(one.meaning)} |" for one in errors.DeployOutcome]
     return "\n".join(lines) + "\n"
+
+
+def exit_codes() -> Iterator[tuple[str, str, str]]:
+    """Code (or codes), class and meaning of each kind of error."""
+    special = {"DeployError": "1, 10 to 50", "InterruptedRunError": "129, 130, 143"}
+    for one in vars(errors).values():
+        if isinstance(one, type) and issubclass(one, errors.PipelinegenError):
+            yield special.get(one.__name__, str(one.exit_code)), one.__name__, (one.__doc__ or "").split("\n")[0]
 
 
 def main(arguments: list[str]) -> int:

@@ -46,7 +46,11 @@ in
     assertions = option (types.listOf types.anything) [ ];
     warnings = names;
 
-    boot.kernelModules = names;
+    boot = {
+      isContainer = option types.bool false;
+      kernelModules = names;
+    };
+    system.stateVersion = must types.str;
     environment = {
       etc = option (types.attrsOf types.anything) { };
       systemPackages = option (types.listOf types.package) [ ];

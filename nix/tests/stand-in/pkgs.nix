@@ -61,6 +61,10 @@ let
     "systemd"
     "util-linux"
     "xz"
+    "check-jsonschema"
+    "installShellFiles"
+    "ruff"
+    "shellcheck"
     "zstd"
   ];
 in

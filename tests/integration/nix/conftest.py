@@ -1,4 +1,4 @@
-"""The NixOS in which modules are evaluated."""
+"""The NixOS in which modules are evaluated, and the flake that offers them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.nix.flake import copied
 from tests.integration.nix.modules import REAL_NIXOS, Nixos, real, stand_in
 
 
@@ -16,3 +17,9 @@ def nixos(request: pytest.FixtureRequest, nix_bin: Path) -> Nixos:
     if found is None:
         pytest.skip(f"{REAL_NIXOS} names no folder with nixpkgs' lib and modules")
     return found
+
+
+@pytest.fixture
+def flake(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments of `nix eval` for the repository's flake, with the stand-in as its input."""
+    return copied(tmp_path)

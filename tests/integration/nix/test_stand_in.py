@@ -42,7 +42,7 @@ def result(nixos: Nixos, *modules: str) -> object:
     )
 
 
-DEFAULTS = {
+DEFAULTS: dict[str, object] = {
     "_module": None,
     "choice": "few",
     "maybe": None,
