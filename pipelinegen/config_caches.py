@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from pipelinegen.config_words import GATE, Duration, Gate, Pattern, StoreUrl, VariableName
+from pipelinegen.config_words import GATE, Duration, Gate, Pattern, SecretFile, StoreUrl, VariableName
 from pipelinegen.values import Value
 
 
@@ -57,17 +57,20 @@ class CacheConfig(Value):
         default=None,
         description="`name:base64` of the keys that sign it, separated by spaces; without it no signature is needed",
     )
-    secret_key_file: str | None = Field(
-        default=None, description="file with the secret signing key; `$NAME` takes it from a file variable"
+    secret_key_file: SecretFile | None = Field(
+        default=None,
+        description="file with the secret signing key; `$NAME` takes it from a file variable, `op://…` from 1Password",
     )
-    netrc_file: str | None = Field(
-        default=None, description="netrc file with its credentials; `$NAME` takes it from a file variable"
+    netrc_file: SecretFile | None = Field(
+        default=None,
+        description="netrc file with its credentials; `$NAME` takes it from a file variable, `op://…` from 1Password",
     )
-    token_file: str | None = Field(
-        default=None, description="attic: file with the token; `$NAME` takes it from a file variable"
+    token_file: SecretFile | None = Field(
+        default=None,
+        description="attic: file with the token; `$NAME` takes it from a file variable, `op://…` from 1Password",
     )
     token_env: VariableName | None = Field(default=None, description="attic: variable that holds the token itself")
-    push_token_file: str | None = Field(
+    push_token_file: SecretFile | None = Field(
         default=None, description="attic: as `token_file`, for pushing alone, where reading takes another token"
     )
     push_token_env: VariableName | None = Field(

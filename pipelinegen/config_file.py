@@ -23,6 +23,7 @@ from pipelinegen.config import (
 from pipelinegen.config_caches import CacheConfig, Handoff, Pushing
 from pipelinegen.config_hosts import Fleet, HostConfig, Probe
 from pipelinegen.errors import ConfigError
+from pipelinegen.secret_references import PREFIX
 from pipelinegen.values import Value
 
 
@@ -93,8 +94,8 @@ def _anchored(config: Config, folder: Path) -> Config:
 
 def _with_files(settings: T, folder: Path) -> T:
     named = {key: getattr(settings, key, None) for key in _FILES}
-    # A variable's content is a name that the runner chose.
-    relative = {key: file for key, file in named.items() if file and not file.startswith("$")}
+    # A variable's content is a name that the runner chose; a reference leads to 1Password.
+    relative = {key: file for key, file in named.items() if file and not file.startswith(("$", PREFIX))}
     return settings.model_copy(update={key: str(folder / file) for key, file in relative.items()})
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelinegen import durations
-from pipelinegen.config_words import GATE, Duration, Gate, Pattern, VariableName
+from pipelinegen.config_words import GATE, Duration, Gate, Pattern, SecretFile, VariableName
 from pipelinegen.values import Value
 
 
@@ -103,14 +103,16 @@ class HostConfig(Value):
         default="production", description="GitLab's deployment tier"
     )
     tags: tuple[str, ...] = Field(default=(), description="runner tags of the deploy job")
-    ssh_key_file: str | None = Field(
-        default="$DEPLOY_SSH_KEY", description="private key; `$NAME` takes it from a file variable"
+    ssh_key_file: SecretFile | None = Field(
+        default="$DEPLOY_SSH_KEY",
+        description="private key; `$NAME` takes it from a variable of either type, `op://…` from 1Password",
     )
     ssh_key_env: VariableName | None = Field(
         default=None, description="variable that holds the private key itself; taken instead of ssh_key_file"
     )
-    known_hosts_file: str | None = Field(
-        default="$DEPLOY_KNOWN_HOSTS", description="known_hosts; `$NAME` takes it from a file variable"
+    known_hosts_file: SecretFile | None = Field(
+        default="$DEPLOY_KNOWN_HOSTS",
+        description="known_hosts; `$NAME` takes it from a variable of either type, `op://…` from 1Password",
     )
     substitute: bool = Field(default=True, description="let the host fetch from the caches it knows")
     min_free_mb: int = Field(default=512, ge=0, description="MiB to be left free on the host's store")

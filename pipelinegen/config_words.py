@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from pipelinegen import attrpath, durations
 from pipelinegen.errors import UsageError
+from pipelinegen.secret_references import complaint, is_reference
 
 
 def _pattern(text: str) -> str:
@@ -20,11 +21,21 @@ def _pattern(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
+    if "$" in text:
+        # Whoever may start a pipeline may set its variables, and jobs would send their tokens there.
+        raise ValueError("an address names no variable: write the server's own, which is no secret")
     if not re.match(r"[a-z0-9+.-]+://|/|auto$|daemon$", text) or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError("no store URL: expected file://, https://, s3://, ssh-ng:// …")
     # A user name alone is what ssh needs; before a web address it is a token.
     if re.match(r"[a-z0-9+.-]+://[^/@]*:[^/@]*@|https?://[^/@]*@", text):
         raise ValueError("credentials in a URL would reach logs; use a netrc file")
+    return text
+
+
+def _secret_file(text: str) -> str:
+    wrong = complaint(text) if is_reference(text) else None
+    if wrong is not None:
+        raise ValueError(f"no reference to a secret: {wrong}")
     return text
 
 
@@ -44,6 +55,9 @@ GATE = "`all`: every test and evaluation of this pipeline; `related`: only those
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """Name of a CI/CD variable."""
+
+SecretFile = Annotated[str, AfterValidator(_secret_file)]
+"""Where a secret is: a file, `$NAME` for a variable of type File, or a reference to 1Password."""
 
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Duration = Annotated[str, AfterValidator(_duration)]

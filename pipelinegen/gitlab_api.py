@@ -3,7 +3,8 @@
 Every answer is optional: without a token, with one that may not, or with a server that is away, there is none,
 `ApiError` says why, and who asked goes on without.
 
-Tokens: a project access token in `PIPELINEGEN_TOKEN` (scope `read_api` to read; `api` to write), and the job's own,
+Tokens: a project access token in `PIPELINEGEN_TOKEN` (scope `read_api` to read; `api` to write; or a reference to it
+in 1Password), and the job's own,
 which may read and write deployments and environments (GitLab 16.2 and newer) and neither pipelines nor commit
 statuses (https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access). What one token may not is asked again
 with the other.
@@ -16,7 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from pipelinegen import secret_files
 from pipelinegen.ci_env import CiEnv
+from pipelinegen.errors import CredentialsError, ToolError, TransientError
 from pipelinegen.gitlab_transport import ApiError, Transport, session
 
 if TYPE_CHECKING:
@@ -147,6 +150,12 @@ def connect(env: CiEnv, *, seconds: float = BUDGET) -> GitLabApi | None:
     if not (env.gitlab and env.api_url and env.project_id):
         return None
     tokens = {name: os.environ.get(name, "").strip() for name in (PROJECT_TOKEN, JOB_TOKEN)}
+    trouble = None
+    try:
+        tokens[PROJECT_TOKEN] = secret_files.plain(tokens[PROJECT_TOKEN], PROJECT_TOKEN, purpose="GitLab token")
+    except (CredentialsError, ToolError, TransientError) as error:
+        trouble = error.message
+        tokens[PROJECT_TOKEN] = ""
     tokens = {name: token for name, token in tokens.items() if token}
     if not tokens:
         return None
@@ -162,7 +171,9 @@ def connect(env: CiEnv, *, seconds: float = BUDGET) -> GitLabApi | None:
         )
         for name, token in tokens.items()
     }
-    return GitLabApi(clients, env.project_id, Transport(seconds, tuple(tokens.values())))
+    api = GitLabApi(clients, env.project_id, Transport(seconds, tuple(tokens.values())))
+    api.troubles += [trouble] if trouble else []
+    return api
 
 
 def commit_id(text: object) -> str | None:

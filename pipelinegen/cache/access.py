@@ -182,10 +182,10 @@ def trusted_sources(config: Config, kind: PipelineClass, *, say: Say, strict: bo
 def _source(name: str, cache: CacheConfig) -> Source:
     if cache.backend == "attic":
         return Source(name, cache, token=_reading_token(name, cache))
-    file = secret_files.resolve_optional(cache.netrc_file, purpose=f"netrc file of cache {name}")
-    if file is None:
-        return Source(name, cache)
-    entries = _read_netrc(file)
+    with secret_files.opened(cache.netrc_file, purpose=f"netrc file of cache {name}") as file:
+        if file is None:
+            return Source(name, cache)
+        entries = _read_netrc(file)
     if entries is None:
         raise CredentialsError(f"the netrc file of cache {name} cannot be read", why="this user may not")
     return Source(name, cache, entries=entries)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from pipelinegen import local_store, nix, remote_store, secret_files
 from pipelinegen.cache import visibility
 from pipelinegen.cache.model import Answers, Outcome, PathReport, PushProgress, PushReport
 from pipelinegen.config_caches import CacheConfig
-from pipelinegen.errors import CommandError, CredentialsError, StepFailedError, TransientError
+from pipelinegen.errors import CommandError, CredentialsError, StepFailedError, ToolError, TransientError
 from pipelinegen.path_info import PathInfo
 
 REFUSED = ("HTTP error 401", "HTTP error 403", "Access Denied", "Permission denied")
@@ -52,23 +53,28 @@ class NixStoreCache:
     def _keys(self) -> list[str] | None:
         return self.config.public_key.split() if self.config.public_key else None
 
-    def _options(self) -> tuple[str, ...]:
-        netrc = secret_files.resolve_optional(self.config.netrc_file, purpose=f"netrc file of cache {self.name}")
-        return ("--option", "netrc-file", str(netrc)) if netrc else ()
+    @contextlib.contextmanager
+    def _options(self) -> Iterator[tuple[str, ...]]:
+        with secret_files.opened(self.config.netrc_file, purpose=f"netrc file of cache {self.name}") as netrc:
+            yield ("--option", "netrc-file", str(netrc)) if netrc else ()
 
     def query(self, paths: Iterable[str]) -> tuple[Answers, str | None]:
         """See `CacheBackend.query`."""
         asked = list(dict.fromkeys(paths))
         answers: Answers = dict.fromkeys(asked)
-        try:
-            options = self._options()
-            absent = set(remote_store.absent_paths(asked, store=self.config.url, options=options))
-        except (CommandError, CredentialsError, TransientError) as error:
-            return answers, remote_store.sentence(error)
-        present = [path for path in asked if path not in absent]
-        answers.update(dict.fromkeys(absent, False))
-        for chunk in nix.argument_chunks(present):
-            answers.update(self._trusted(chunk, options))
+        with contextlib.ExitStack() as stack:
+            try:
+                options = stack.enter_context(self._options())
+            except (ToolError, CredentialsError, TransientError) as error:
+                return answers, error.message
+            try:
+                absent = set(remote_store.absent_paths(asked, store=self.config.url, options=options))
+            except (CommandError, TransientError) as error:
+                return answers, remote_store.sentence(error)
+            present = [path for path in asked if path not in absent]
+            answers.update(dict.fromkeys(absent, False))
+            for chunk in nix.argument_chunks(present):
+                answers.update(self._trusted(chunk, options))
         return answers, None
 
     def _trusted(self, paths: Sequence[str], options: Sequence[str]) -> dict[str, bool]:
@@ -87,8 +93,7 @@ class NixStoreCache:
         files = [path for path in paths if "!" not in path]
         outputs = [output for installable in made for output in local_store.realised_outputs(installable)]
         infos = local_store.closure_infos([*files, *outputs])
-        options = self._options()
-        with tempfile.TemporaryDirectory(prefix="pipelinegen-push-") as folder:
+        with self._options() as options, tempfile.TemporaryDirectory(prefix="pipelinegen-push-") as folder:
             memory = Path(folder)
             try:
                 names = [info.path for info in infos]
@@ -108,24 +113,25 @@ class NixStoreCache:
         self, files: Sequence[str], made: Sequence[str], options: tuple[str, ...], memory: Path, progress: _Progress
     ) -> None:
         to = self.config.push_url or self.config.url
-        if self.config.secret_key_file:
-            key = secret_files.resolve(self.config.secret_key_file, purpose=f"signing key of cache {self.name}")
-            to += ("&" if "?" in to else "?") + f"secret-key={quote(str(key))}"
+        purpose = f"signing key of cache {self.name}"
         derivations = [path for path in files if path.endswith(".drv")]
         others = [path for path in files if not path.endswith(".drv")]
-        for group, meaning in (
-            ([*others, *local_store.copyable(made)], ()),
-            # Told plainly, they would mean their outputs to old versions.
-            (derivations, ("--derivation",)),
-        ):
-            remote_store.copy(
-                group,
-                to=to,
-                options=(*options, *meaning),
-                on_line=progress.line,
-                on_idle=self.on_idle,
-                memory=memory,
-            )
+        with secret_files.opened(self.config.secret_key_file, purpose=purpose) as key:
+            if key is not None:
+                to += ("&" if "?" in to else "?") + f"secret-key={quote(str(key))}"
+            for group, meaning in (
+                ([*others, *local_store.copyable(made)], ()),
+                # Told plainly, they would mean their outputs to old versions.
+                (derivations, ("--derivation",)),
+            ):
+                remote_store.copy(
+                    group,
+                    to=to,
+                    options=(*options, *meaning),
+                    on_line=progress.line,
+                    on_idle=self.on_idle,
+                    memory=memory,
+                )
 
     def wait_until_visible(self, paths: Sequence[str], *, timeout: float, interval: float = 1.0) -> None:
         """See `CacheBackend.wait_until_visible`; `interval` is the first pause in seconds."""
@@ -144,8 +150,7 @@ class NixStoreCache:
         url = self.config.url
         if url.startswith("file://"):
             return 0
-        options = self._options()
-        with tempfile.TemporaryDirectory(prefix="pipelinegen-touch-") as folder:
+        with self._options() as options, tempfile.TemporaryDirectory(prefix="pipelinegen-touch-") as folder:
             memory = Path(folder)
             try:
                 closure = remote_store.closure(paths, store=url, options=options, memory=memory)

@@ -97,5 +97,16 @@ def _refuse_unusable(file: Path, where: str) -> None:
         "the SSH key is none that ssh reads",
         where=where,
         why=said or None,
-        hint="store the whole file as ssh-keygen wrote it, with its first and its last line",
+        hint=_mending(file.read_text("utf-8", "replace")),
     )
+
+
+def _mending(text: str) -> str:
+    """What probably became of a key that 1Password or a form gave."""
+    if text.startswith("-----BEGIN PRIVATE KEY-----"):
+        return "a key that is an SSH key item of 1Password is read by a reference that ends in ?ssh-format=openssh"
+    if text.count("\n") == 1:
+        return (
+            "its line breaks are gone: passwords in 1Password have none, so make it an SSH key item, or put it in notes"
+        )
+    return "store the whole file as ssh-keygen wrote it, with its first and its last line"

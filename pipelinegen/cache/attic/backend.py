@@ -42,7 +42,7 @@ from pipelinegen.cache.nix_store import REFUSED
 from pipelinegen.config_caches import CacheConfig, Pushing
 from pipelinegen.console import clean
 from pipelinegen.durations import seconds
-from pipelinegen.errors import CommandError, ConfigError, CredentialsError, StepFailedError, TransientError
+from pipelinegen.errors import CommandError, ConfigError, CredentialsError, StepFailedError, ToolError, TransientError
 from pipelinegen.path_info import PathInfo
 from pipelinegen.private_files import private_folder, write_private
 from pipelinegen.secret_files import cache_token
@@ -97,7 +97,7 @@ class AtticCache:
             pusher = self._token_for_asking()
             reader = pusher or cache_token(self.name, self.config, push=False)
             present = asked if pusher is None else self._present(asked, pusher)
-        except (CredentialsError, RefusedError) as error:
+        except (CredentialsError, RefusedError, ToolError, TransientError) as error:
             return answers, error.message
         there = set(present)
         answers.update(dict.fromkeys((path for path in asked if path not in there), False))

@@ -18,8 +18,9 @@ from pipelinegen.cache.provisioning.advice import retention_advice
 from pipelinegen.cache.provisioning.info import CacheInfo, Finding, TokenReport
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig, WriterClass
-from pipelinegen.errors import ConfigError, CredentialsError
+from pipelinegen.errors import ConfigError, CredentialsError, ToolError, TransientError
 from pipelinegen.secret_files import cache_token
+from pipelinegen.secret_references import is_reference
 
 ANSWER_SECONDS = 30.0
 SOON_DAYS = 14
@@ -80,12 +81,13 @@ class _Attic:
             purpose = ("pushing" if push else "reading") if separate else "reading and pushing"
             try:
                 secret = cache_token(self.name, cache, push=push)
-            except (CredentialsError, ConfigError) as error:
+            except (CredentialsError, ConfigError, ToolError, TransientError) as error:
                 why = f": {error.why}" if error.why else ""
                 self._find(0, f"{error.message} ({error.where}){why}", error.hint)
                 continue
             if secret is not None:
-                source = f"variable {variable}" if variable else f"file {file}"
+                kind = "reference" if is_reference(file) else "file"
+                source = f"variable {variable}" if variable else f"{kind} {file}"
                 found.append(_Held(purpose, source, secret))
         return found
 

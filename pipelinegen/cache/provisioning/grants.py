@@ -17,6 +17,7 @@ from pipelinegen.cache.attic.token import PERMISSIONS
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, publish_caches, trusted_caches
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig, WriterClass
+from pipelinegen.secret_references import is_reference
 
 VALIDITY = "90days"
 """Without a space, which a command over SSH would be divided at."""
@@ -135,20 +136,23 @@ def _of_server(config: Config, server: str, caches: dict[str, CacheConfig]) -> l
         found.append(grant(Role.PEOPLE, believed, places=("the netrc files of hosts and developers, as password",)))
     writers = {name for name in (*handoff.values(), *publish) if name is not None}
     reading = [variable for name in caches if (variable := _reading(caches[name], alone=name in writers)) is not None]
-    if reading:
-        found.append(grant(Role.READING, unprotected, variables=_unique(reading)))
+    kept = _kept(caches[name].token_file for name in caches if name not in writers or _separate(caches[name]))
+    if reading or kept:
+        found.append(grant(Role.READING, unprotected, variables=_unique(reading), places=kept))
     for kind, role in ((PipelineClass.UNPROTECTED, Role.UNPROTECTED), (PipelineClass.PROTECTED, Role.PROTECTED)):
         name = handoff[kind]
         if name is not None:
             into = _pushing(caches[name], protected=kind is PipelineClass.PROTECTED)
             alone = _separate(caches[name])
-            found.append(grant(role, () if alone else reads[kind], [name], variables=into))
+            places = _kept([_pushed_with(caches[name])])
+            found.append(grant(role, () if alone else reads[kind], [name], variables=into, places=places))
     if publish:
         alone = all(_separate(caches[name]) for name in publish)
         variables = _unique(
             [variable for name in publish for variable in _pushing(caches[name], protected=True, scope=scope)]
         )
-        found.append(grant(Role.PUBLISHING, () if alone else protected, publish, variables=variables))
+        places = _kept(_pushed_with(caches[name]) for name in publish)
+        found.append(grant(Role.PUBLISHING, () if alone else protected, publish, variables=variables, places=places))
     found.append(_administration(server, caches))
     return found
 
@@ -176,6 +180,17 @@ def _sorted(rights: dict[str, set[str]]) -> tuple[tuple[str, tuple[str, ...]], .
 def _separate(cache: CacheConfig) -> bool:
     """Whether reading from it takes another token than pushing to it."""
     return bool(cache.push_token_file or cache.push_token_env)
+
+
+def _pushed_with(cache: CacheConfig) -> str | None:
+    """The setting for a file with the token for pushing to it."""
+    return cache.push_token_file if _separate(cache) else cache.token_file
+
+
+def _kept(files: Iterable[str | None]) -> tuple[str, ...]:
+    """Where tokens go that are read by references."""
+    found = sorted({file for file in files if file is not None and is_reference(file)})
+    return tuple(f"1Password, where {reference} leads" for reference in found)
 
 
 def _reading(cache: CacheConfig, *, alone: bool) -> Variable | None:

@@ -10,7 +10,7 @@ from pipelinegen.cache.provisioning.info import CacheInfo, Finding
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.errors import CredentialsError, ToolError
-from pipelinegen.secret_files import resolve_optional
+from pipelinegen.secret_files import opened
 
 
 def survey(name: str, cache: CacheConfig, now: Callable[[], float]) -> CacheInfo:
@@ -36,8 +36,8 @@ def survey(name: str, cache: CacheConfig, now: Callable[[], float]) -> CacheInfo
 def _nix_findings(name: str, cache: CacheConfig) -> Iterator[Finding]:
     path = f"/nix/store/{NOWHERE}-pipelinegen"
     try:
-        resolve_optional(cache.netrc_file, purpose=f"netrc file of cache {name}")
-        _, trouble = NixStoreCache(name, cache).query([path])
+        with opened(cache.netrc_file, purpose=f"netrc file of cache {name}"):
+            _, trouble = NixStoreCache(name, cache).query([path])
     except CredentialsError as error:
         yield Finding(exit_code=4, message=f"{error.message} ({error.where}): {error.why}", hint=error.hint)
         trouble = None

@@ -1,0 +1,348 @@
+"""What `pipelinegen doctor` makes of what it finds: each judgement for itself, and the checklist as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelinegen.cache.provisioning.info import CacheInfo, Finding
+from pipelinegen.ci_env import CiEnv
+from pipelinegen.cli import run_command_line
+from pipelinegen.config import Config
+from pipelinegen.config_caches import WriterClass
+from pipelinegen.config_file import parse
+from pipelinegen.doctor import judge_machine, judge_nix, judge_secrets, network
+from pipelinegen.doctor.model import Check, Status, exit_code, missing, ok, problem, skipped, warning
+from pipelinegen.doctor.read_machine import Certificates, Checkout, read_certificates
+from pipelinegen.doctor.read_nix import NixFacts, SandboxFacts
+
+GIB = 1 << 30
+GOOD = NixFacts("2.26.3", settings={"experimental-features": "nix-command flakes"}, listens=True, free_bytes=50 * GIB)
+
+
+def by_name(checks: Any) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ([], 0),
+        ([ok("a", "x"), skipped("b", "x"), warning("c", "x")], 0),
+        ([ok("a", "x"), problem("b", "x")], 1),
+        ([problem("a", "x"), missing("b", "x"), problem("c", "x")], 5),
+    ],
+    ids=["nothing", "warnings", "a problem", "a missing tool"],
+)
+def test_the_exit_code_is_that_of_the_worst(checks: list[Check], code: int) -> None:
+    assert exit_code(checks) == code
+
+
+def test_a_machine_as_it_should_be_has_nothing_to_do() -> None:
+    assert {check.status for check in judge_nix.judge_nix(GOOD)} == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "status", "words"),
+    [
+        ({"version": "2.7.1"}, "nix", Status.PROBLEM, "older than 2.8"),
+        ({"version": "2.34.8pre20260101_abc"}, "nix", Status.OK, "2.34.8pre"),
+        ({"flakes": "error: oops"}, "flakes", Status.PROBLEM, "error: oops"),
+        ({"settings": {}}, "flakes", Status.OK, "commands of your own tests enable them"),
+        ({"store": "permission denied"}, "store", Status.PROBLEM, "permission denied"),
+        ({"listens": False}, "store", Status.WARNING, "does not trust this user"),
+        ({"listens": None}, "store", Status.WARNING, "not known"),
+        ({"free_bytes": GIB // 2}, "disk of the store", Status.PROBLEM, "0.5 GiB"),
+        ({"free_bytes": 5 * GIB}, "disk of the store", Status.WARNING, "5.0 GiB"),
+        ({"free_bytes": None}, "disk of the store", Status.SKIPPED, "not known"),
+    ],
+)
+def test_each_fact_about_nix_is_judged(change: dict[str, Any], name: str, status: Status, words: str) -> None:
+    check = by_name(judge_nix.judge_nix(NixFacts(**{**vars(GOOD), **change})))[name]
+    assert check.status is status
+    assert words in check.message
+
+
+def test_without_nix_that_alone_is_told() -> None:
+    (check,) = judge_nix.judge_nix(NixFacts(None, "nix is not installed"))
+    assert check.missing_tool
+    assert "CI image" in (check.hint or "")
+
+
+BOTH = frozenset({"file", "environment"})
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "words"),
+    [
+        (SandboxFacts("true", frozenset()), Status.OK, "on: a build sees neither"),
+        (SandboxFacts("true", None, "executing '/bin/sh': No such file or directory"), Status.OK, "on:"),
+        (SandboxFacts("false", BOTH), Status.WARNING, "off (configured: sandbox = false): a build saw the machine's"),
+        (SandboxFacts("true", BOTH), Status.PROBLEM, "off, though configured"),
+        (SandboxFacts("relaxed", frozenset({"file"})), Status.PROBLEM, "off, though configured"),
+        (SandboxFacts("true", None, "cloning builder process: Operation not permitted"), Status.PROBLEM, "nothing can"),
+        (SandboxFacts("", frozenset()), Status.OK, "not told"),
+    ],
+    ids=["on", "on, without a shell", "off", "fallback", "relaxed fallback", "impossible", "setting not told"],
+)
+def test_the_sandbox_is_judged_by_what_a_build_saw(facts: SandboxFacts, status: Status, words: str) -> None:
+    check = judge_nix.judge_sandbox(facts)
+    assert check.status is status
+    assert words in check.message
+
+
+def test_where_a_build_saw_the_job_it_is_told_that_it_can_read_tokens() -> None:
+    assert "can read the tokens of its job" in (judge_nix.judge_sandbox(SandboxFacts("false", BOTH)).hint or "")
+    only_files = judge_nix.judge_sandbox(SandboxFacts("false", frozenset({"file"}))).hint or ""
+    assert "another user" in only_files
+    assert "tokens" not in only_files
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted", "status"),
+    [
+        ({"system": "x86_64-linux"}, ["x86_64-linux"], Status.OK),
+        ({"system": "x86_64-linux", "extra-platforms": "aarch64-linux"}, ["aarch64-linux"], Status.OK),
+        ({"system": "aarch64-linux"}, ["x86_64-linux"], Status.WARNING),
+        ({}, ["x86_64-linux"], Status.SKIPPED),
+    ],
+    ids=["own", "emulated", "another", "not told"],
+)
+def test_a_machine_should_build_for_a_configured_runner(
+    settings: dict[str, str], wanted: list[str], status: Status
+) -> None:
+    assert judge_nix.judge_system(settings, wanted).status is status
+
+
+@pytest.mark.parametrize(
+    ("checkout", "status", "words"),
+    [
+        (Checkout(found=False), Status.SKIPPED, "everything counts as changed"),
+        (Checkout(found=True, remote=True), Status.OK, "whole history"),
+        (Checkout(found=True, trouble="detected dubious ownership", owner=False), Status.PROBLEM, "another user"),
+        (Checkout(found=True, trouble="bad config"), Status.PROBLEM, "bad config"),
+        (Checkout(found=True, shallow=True, remote=True), Status.OK, "is fetched"),
+        (Checkout(found=True, shallow=True), Status.WARNING, "nothing to fetch the rest from"),
+    ],
+    ids=["none", "whole", "somebody else's", "broken", "shallow", "shallow without a remote"],
+)
+def test_a_checkout_is_judged_by_whether_git_reads_it(checkout: Checkout, status: Status, words: str) -> None:
+    check = by_name(judge_machine.judge_git(installed=True, checkout=checkout, folder="/builds/x"))["checkout"]
+    assert check.status is status
+    assert words in check.message
+    assert ("safe.directory /builds/x" in (check.hint or "")) == (not checkout.owner)
+
+
+def test_missing_programs_count_where_they_are_needed() -> None:
+    none = {"ssh": False, "ssh-keygen": False}
+    (git,) = judge_machine.judge_git(installed=False, checkout=Checkout(found=False), folder="/x")
+    assert git.missing_tool
+    assert judge_machine.judge_ssh(none, deploys=True).missing_tool
+    assert judge_machine.judge_ssh(none, deploys=False).status is Status.SKIPPED
+    assert judge_machine.judge_ssh({**none, "ssh": True}, deploys=True).status is Status.WARNING
+    assert judge_machine.judge_eval_jobs(wanted=True, installed=False).missing_tool
+    assert judge_machine.judge_eval_jobs(wanted=False, installed=False).status is Status.SKIPPED
+    assert judge_machine.judge_zstd(installed=False).status is Status.SKIPPED
+
+
+def test_certificates_are_where_a_variable_says_or_in_a_usual_place(tmp_path: Path) -> None:
+    assert read_certificates({}, tmp_path) == Certificates(None)
+    file = tmp_path / "etc/ssl/certs/ca-bundle.crt"
+    file.parent.mkdir(parents=True)
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert read_certificates({}, tmp_path) == Certificates("/etc/ssl/certs/ca-bundle.crt", None, readable=True)
+    wrong = read_certificates({"NIX_SSL_CERT_FILE": "/nowhere/certs"}, tmp_path)
+    assert wrong == Certificates("/nowhere/certs", "NIX_SSL_CERT_FILE", readable=False)
+    assert judge_machine.judge_certificates(wrong).status is Status.PROBLEM
+    assert judge_machine.judge_certificates(Certificates(None)).status is Status.PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("references", "installed", "signed_in", "in_ci", "status"),
+    [
+        ([], False, False, True, Status.SKIPPED),
+        (["op://a/b/c"], False, True, True, Status.PROBLEM),
+        (["op://a/b/c"], True, False, True, Status.WARNING),
+        (["op://a/b/c"], True, False, False, Status.OK),
+        (["op://a/b/c", "op://a/b/d"], True, True, True, Status.OK),
+    ],
+    ids=["no references", "no op", "nobody signed in", "a laptop", "as it should be"],
+)
+def test_op_counts_where_secrets_are_references(
+    references: list[str], installed: bool, signed_in: bool, in_ci: bool, status: Status
+) -> None:
+    check = judge_machine.judge_op(references, installed=installed, signed_in=signed_in, in_ci=in_ci)
+    assert check.status is status
+    assert check.missing_tool == (status is Status.PROBLEM)
+
+
+SECRETS = parse(
+    {
+        "caches": {
+            "public": {
+                "url": "https://a.example/public",
+                "backend": "attic",
+                "writers": "protected",
+                "publish": True,
+                "token_env": "READ",
+                "push_token_env": "PUSH",
+            }
+        },
+        "hosts": {"web1": {"address": "web1", "ssh_key_file": "$KEY"}, "db1": {"address": "d", "ssh_key_env": "DB"}},
+    }
+)
+JOB = {"CI": "true", "GITLAB_CI": "true", "CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_PROTECTED": "true"}
+
+
+def secrets_in(job: dict[str, str], *there: str, config: Config = SECRETS) -> dict[str, Check]:
+    names = {one.name: one.name in there for one in judge_secrets.named_secrets(config)}
+    checks = judge_secrets.judge_secrets(config, CiEnv.from_environment(job), names)
+    return {check.name.removeprefix("secret "): check for check in checks}
+
+
+def test_in_a_job_that_builds_only_what_builds_need_should_be_there() -> None:
+    checks = secrets_in(JOB, "$READ")
+    assert {check.status for check in checks.values()} == {Status.OK}
+    assert "as it should be" in checks["$PUSH"].message
+
+
+def test_what_publishes_or_deploys_is_a_problem_in_a_job_without_an_environment() -> None:
+    checks = secrets_in(JOB, "$READ", "$PUSH", "$DB")
+    assert checks["$PUSH"].status is checks["$DB"].status is Status.PROBLEM
+    assert "environment publish" in (checks["$PUSH"].hint or "")
+    assert "environment db1" in (checks["$DB"].hint or "")
+    assert "everybody who can push this ref" in checks["$DB"].message
+
+
+def test_what_is_missing_where_it_belongs_is_told_with_its_environment() -> None:
+    checks = secrets_in({**JOB, "CI_ENVIRONMENT_NAME": "web1"}, "$READ")
+    assert checks["$KEY"].status is Status.WARNING
+    assert "for the environment web1" in (checks["$KEY"].hint or "")
+    assert checks["$DB"].status is Status.OK, "the key of another host"
+
+
+def test_on_a_ref_that_is_not_protected_absence_is_expected() -> None:
+    checks = secrets_in({**JOB, "CI_COMMIT_REF_PROTECTED": "false"})
+    assert checks["$READ"].status is Status.SKIPPED
+
+
+def test_on_a_laptop_secrets_are_there_or_not() -> None:
+    assert {name: check.status for name, check in secrets_in({}, "$READ", "$PUSH").items()} == {
+        "$DB": Status.SKIPPED,
+        "$KEY": Status.SKIPPED,
+        "$PUSH": Status.OK,
+        "$READ": Status.OK,
+    }
+
+
+def test_a_service_account_is_judged_in_jobs_without_an_environment() -> None:
+    held = {"OP_SERVICE_ACCOUNT_TOKEN": "ops_x", **JOB}
+    job = CiEnv.from_environment(JOB)
+    assert judge_secrets.judge_sign_in(SECRETS, job, held).status is Status.WARNING
+    assert judge_secrets.judge_sign_in(SECRETS, job, JOB).status is Status.OK
+    seen = parse({"hosts": {"web1": {"address": "web1", "ssh_key_file": "op://v/ssh/key"}}})
+    assert judge_secrets.judge_sign_in(seen, job, held).status is Status.PROBLEM
+    pushing = CiEnv.from_environment({**JOB, "CI_ENVIRONMENT_NAME": "publish"})
+    assert judge_secrets.judge_sign_in(seen, pushing, held).status is Status.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        (None, Status.SKIPPED),
+        ("https://a.example", Status.OK),
+        ("https://a.example/", Status.OK),
+        ("https://b.example", Status.WARNING),
+    ],
+)
+def test_the_servers_address_in_a_variable_should_be_the_configured_one(url: str | None, status: Status) -> None:
+    assert judge_secrets.judge_server_url(SECRETS, url).status is status
+
+
+def test_a_cache_is_judged_by_its_worst_finding() -> None:
+    def info(*findings: tuple[int, str]) -> CacheInfo:
+        made = tuple(Finding(exit_code=code, message=message) for code, message in findings)
+        writers = WriterClass.UPSTREAM
+        return CacheInfo(
+            name="main", url="u", push_url=None, writers=writers, backend="nix", publish=False, findings=made
+        )
+
+    infos = [info(), info((0, "ends soon")), info((0, "ends soon"), (4, "refused"), (1, "away"))]
+    checks = list(network.judge_caches(infos))
+    assert [check.status for check in checks] == [Status.OK, Status.WARNING, Status.PROBLEM]
+    assert [check.message for check in checks] == ["u answers", "ends soon", "refused"]
+
+
+def test_gitlab_that_does_not_answer_is_a_warning_since_jobs_go_on() -> None:
+    assert network.judge_gitlab(None, None).status is Status.SKIPPED
+    assert network.judge_gitlab("https://g.invalid/api/v4", None).status is Status.OK
+    assert network.judge_gitlab("https://g.invalid/api/v4", "no such host").status is Status.WARNING
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder outside of git, a PATH with nothing but git, and no variables of CI."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "work").mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (tmp_path / "bin" / "git").symlink_to(git)
+    for name in [name for name in os.environ if name.startswith(("CI", "GITLAB", "OP_", "ATTIC"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "work"
+
+
+@pytest.mark.processes
+def test_without_nix_configuration_repository_or_network_it_still_answers(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["-C", str(bare), "doctor", "--json"]) == 5
+    record = json.loads(capsys.readouterr().out)
+    assert record["format_version"] == "1.0"
+    assert record["exit_code"] == 5
+    checks = {check["name"]: check for check in record["checks"]}
+    assert checks["nix"]["missing_tool"]
+    assert checks["configuration"]["status"] == "skipped"
+    assert checks["checkout"]["status"] == "skipped"
+    assert checks["git"]["status"] == "ok"
+    assert "build sandbox" not in checks
+    assert len(checks) == len(record["checks"]), "names are unique"
+
+
+@pytest.mark.processes
+def test_a_configuration_with_mistakes_is_one_problem_among_the_others(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bare / "pipelinegen.toml").write_text("unknown = 1\n")
+    run_command_line(["-C", str(bare), "doctor", "--offline"])
+    said = capsys.readouterr()
+    assert "problem  configuration: the configuration has a mistake: unknown: there is no such key" in said.out
+    assert "ok       git: it is installed" in said.out
+    assert "problems" in said.err
+
+
+@pytest.mark.processes
+def test_no_secret_is_ever_shown_and_caches_that_are_away_are_problems(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "pipelinegen.toml").write_text(
+        '[caches.ci]\nbackend = "attic"\nurl = "http://127.0.0.1:9/ci"\nwriters = "protected"\npublish = true\n'
+        'token_env = "READ"\npush_token_env = "PUSH"\n[caches.up]\nurl = "http://127.0.0.1:9"\n'
+        '[hosts.web1]\naddress = "web1"\nssh_key_env = "KEY"\n'
+    )
+    for name in ("READ", "PUSH", "KEY", "OP_SERVICE_ACCOUNT_TOKEN"):
+        monkeypatch.setenv(name, f"geheim-{name}")
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CI_API_V4_URL", "http://127.0.0.1:9/api/v4")
+    assert run_command_line(["-C", str(bare), "doctor"]) == 5
+    said = capsys.readouterr()
+    assert "geheim" not in said.out + said.err
+    for line in ("problem  cache ci:", "problem  cache up:", "warning  gitlab:", "problem  secret $PUSH:"):
+        assert line in said.out
