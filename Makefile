@@ -19,6 +19,6 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-# Renew the generated pages of docs/reference.
+# Renew the generated pages of docs/reference, and the file that is made of a template.
 docs: setup
-	@.venv/bin/python -m pipelinegen.reference docs/reference
+	@.venv/bin/python -m pipelinegen.reference docs/reference ci/pipelinegen.gitlab-ci.yml

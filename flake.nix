@@ -28,15 +28,6 @@
           }) systems
         );
       programOf = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system}.pipelinegen;
-
-      # A module that finds the program by itself.
-      withProgram =
-        name: module:
-        { lib, pkgs, ... }:
-        {
-          imports = [ module ];
-          services.pipelinegen.${name}.package = lib.mkDefault (programOf pkgs);
-        };
     in
     {
       packages = forEach (pkgs: rec {
@@ -46,7 +37,7 @@
       });
 
       nixosModules = {
-        attic-server = withProgram "attic-server" ./nix/attic-server;
+        attic-server = ./nix/attic-server;
         runner-host = ./nix/runner-host;
       };
 

@@ -78,6 +78,10 @@ class CiEnv(Value):
     """`PIPELINEGEN_ALLOW_OLDER`: `1` or `true` lets a job deploy to a host that runs a later commit's system."""
     image: str | None = None
     """`PIPELINEGEN_IMAGE`: the image of the bootstrap jobs. The child does not get the variable itself."""
+    metrics_url: str | None = None
+    """`PIPELINEGEN_METRICS_URL`: the Pushgateway that is sent what jobs measured."""
+    metrics_token: bool = False
+    """Whether there is a `PIPELINEGEN_METRICS_TOKEN`: the file with the gateway's token."""
 
     @property
     def protected(self) -> bool:
@@ -152,4 +156,6 @@ class CiEnv(Value):
             history=get("PIPELINEGEN_HISTORY"),
             allow_older=(get("PIPELINEGEN_ALLOW_OLDER") or "").lower() in {"1", "true"},
             image=get("PIPELINEGEN_IMAGE"),
+            metrics_url=get("PIPELINEGEN_METRICS_URL"),
+            metrics_token=get("PIPELINEGEN_METRICS_TOKEN") is not None,
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelinegen import gitlab_api, nix
+from pipelinegen import gitlab_api, local_store, nix
 from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class, trusted_caches
 from pipelinegen.changes import compare
@@ -23,21 +23,22 @@ from pipelinegen.config import FILE_NAME, Config
 from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, plain
 from pipelinegen.deployed import Deployed, systems_deployed
-from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError
+from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError, ToolError
 from pipelinegen.gitlab_deployments import last_deployed
-from pipelinegen.history import HISTORY_FILE
+from pipelinegen.history import HISTORY_FILE, History
 from pipelinegen.history_files import read_history
 from pipelinegen.inventory.flake_hosts import with_flake_hosts
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
 from pipelinegen.inventory.read import read_inventory, read_source, source_at
 from pipelinegen.pipeline.children import PipelineFiles, make_files
-from pipelinegen.pipeline.compile import HANDOFF, Surroundings
+from pipelinegen.pipeline.compile import HANDOFF, INSPECT_JOB, Surroundings
 from pipelinegen.pipeline.limits import parse_version
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
 from pipelinegen.plan.situation import Ref, Situation
 from pipelinegen.progress import Progress
+from pipelinegen.recorded import Recorded, covered, recorded
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out: the plan, and the files that GitLab is given."""
+    """What came out: the plan, the files that GitLab is given, and what is known of build times."""
 
     planned: Planned
     pipelines: PipelineFiles
+    recorded: Recorded | None = None
 
 
 def generate(request: Request, console: Console) -> Generated:
@@ -85,7 +87,7 @@ def generate(request: Request, console: Console) -> Generated:
     pipelines = make_files(push.planned, push.config, push.surroundings)
     for warning in pipelines.warnings:
         console.warn(warning)
-    return Generated(push.planned, pipelines)
+    return Generated(push.planned, pipelines, push.recorded)
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,13 @@ class PlannedPush:
 
     Attributes:
         config: as the user wrote it, with the hosts that the flake names.
+        recorded: what the plan's builds take by recorded times; null where none are known.
     """
 
     planned: Planned
     surroundings: Surroundings
     config: Config
+    recorded: Recorded | None = None
 
 
 def plan_push(request: Request, console: Console) -> PlannedPush:
@@ -150,6 +154,10 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
     if trouble:
         console.warn(trouble)
     planned = make_plan(situation, load=_load, ask=reader.ask, history=history)
+    known = _recorded(planned, history, console)
+    if known is not None:
+        notes = (*planned.plan.notes, known.sentence())
+        planned = planned.model_copy(update={"plan": planned.plan.model_copy(update={"notes": notes})})
     surroundings = Surroundings(
         config_path=_config_path(request.loaded, top),
         flake_directory=source.subdirectory,
@@ -157,8 +165,25 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
         kind=kind,
         merge_request=env.merge_request is not None,
         image=env.image,
+        # Elsewhere than in GitLab a job's name says nothing.
+        parent_job=(env.job_name if env.gitlab else None) or INSPECT_JOB,
     )
-    return PlannedPush(planned, surroundings, request.loaded.config)
+    return PlannedPush(planned, surroundings, request.loaded.config, known)
+
+
+def _recorded(planned: Planned, history: History, console: Console) -> Recorded | None:
+    """What the builds take by recorded times; null where none are known, which changes nothing of the plan."""
+    if not history.size:
+        return None
+    try:
+        closures = {
+            system: [path for path in local_store.requisites(paths) if path.endswith(".drv")]
+            for system, paths in covered(planned.plan).items()
+        }
+    except ToolError as error:
+        console.warn(f"how much time caches spare is not known: {error.message}")
+        return None
+    return recorded(planned, closures, history)
 
 
 def _with_flake_hosts(

@@ -17,6 +17,7 @@ from pydantic import Field
 from pipelinegen.values import Value
 
 FORMAT_VERSION = "1.0"
+TIMES_FORMAT_VERSION = "1.1"
 
 TIMES_FOLDER = ".pipelinegen-times"
 """Where each job of a pipeline leaves its `Times`, relative to the repository's top."""
@@ -61,10 +62,11 @@ class BuildTime(Value):
 
 
 class Times(Value):
-    """What one job built; the file that it leaves for `run record`."""
+    """What one job built, and how many store paths it fetched instead; the file that it leaves for `run record`."""
 
-    format_version: str = FORMAT_VERSION
+    format_version: str = TIMES_FORMAT_VERSION
     builds: tuple[BuildTime, ...] = ()
+    fetched: Count = 0
 
 
 class Entry(Value):

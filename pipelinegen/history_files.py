@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipelinegen.console import clean
 from pipelinegen.files import write_atomic
-from pipelinegen.history import FORMAT_VERSION, BuildTime, History, Times
+from pipelinegen.history import FORMAT_VERSION, History, Times
 
 MAX_BYTES = 8 << 20
 """Of a file that is read; ten thousand entries have less than a tenth of it."""
@@ -32,10 +32,10 @@ def write_history(file: Path, history: History) -> None:
     write_atomic(file, history.to_json())
 
 
-def read_times(file: Path) -> tuple[tuple[BuildTime, ...], str | None]:
-    """What a job built, and why that is not known although there is something (one sentence)."""
+def read_times(file: Path) -> tuple[Times, str | None]:
+    """What a job left, and why that is not known although there is something (one sentence)."""
     times, trouble = _read(file, Times)
-    return times.builds if times else (), trouble and f"the build times of a job are not recorded: {trouble}"
+    return times or Times(), trouble and f"the build times of a job are not recorded: {trouble}"
 
 
 def write_times(file: Path, times: Times) -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 from pipelinegen.files import remove, write_atomic
 from pipelinegen.generate import Generated
 from pipelinegen.pipeline.conductor import is_part_file
+from pipelinegen.report.metrics import plan_metrics
 from pipelinegen.report.text import plan_text
 from pipelinegen.run.handoff import write_handoff
 
+METRICS_NAME = "metrics.txt"
+"""Name of the plan's metrics in the folder, for `artifacts:reports:metrics` of the job that plans."""
+
 
 def write_output(folder: Path, generated: Generated) -> None:
-    """Write `derivations.export.gz`, `work.json`, `plan.json`, `report.txt` and `pipeline.yml` with its parts.
+    """Write `derivations.export.gz`, `work.json`, `plan.json`, its report and metrics, and `pipeline.yml` with parts.
 
     Each file appears whole or not at all. Parts that an earlier, larger pipeline left are removed.
 
@@ -26,6 +30,9 @@ def write_output(folder: Path, generated: Generated) -> None:
     plan = json.dumps(planned.plan.model_dump(mode="json"), indent=2, ensure_ascii=False)
     write_atomic(folder / "plan.json", plan + "\n")
     write_atomic(folder / "report.txt", plan_text(planned.plan, lambda text, _: text, everything=True))
+    known = generated.recorded
+    seconds = (known.to_build, known.to_build + known.spared) if known else None
+    write_atomic(folder / METRICS_NAME, plan_metrics(planned.plan, planned.work, seconds))
     for file in reversed(generated.pipelines.files):
         write_atomic(folder / file.name, file.text)
     names = {file.name for file in generated.pipelines.files}

@@ -1,4 +1,4 @@
-"""The reference pages of docs/reference, generated from the code: `python -m pipelinegen.reference FOLDER`.
+"""The reference pages of docs/reference, generated from the code: `python -m pipelinegen.reference FOLDER FILE`.
 
 A test compares the pages with what this writes, so they cannot drift.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipelinegen import errors
+from pipelinegen import ci_templates, errors
 from pipelinegen.cli import group
 from pipelinegen.config import Config
 from pipelinegen.deploy.report import DeployReport
@@ -34,6 +34,7 @@ def pages() -> dict[str, str]:
         "deploy-report.schema.json": _schema(DeployReport),
         "plan.schema.json": _schema(Plan),
         "recording.schema.json": _schema(Recording),
+        "templates.md": GENERATED + ci_templates.reference_page(ci_templates.read_templates().values()),
     }
 
 
@@ -156,12 +157,13 @@ def exit_codes() -> Iterator[tuple[str, str, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages into the folder named."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m pipelinegen.reference FOLDER\n")
+    """Write the pages into the folder named, and the file for those who cannot include templates."""
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python -m pipelinegen.reference FOLDER FILE\n")
         return 2
     for name, text in pages().items():
         write_atomic(Path(arguments[0]) / name, text)
+    write_atomic(Path(arguments[1]), ci_templates.plain_file(ci_templates.read_templates()["pipeline"]))
     return 0
 
 

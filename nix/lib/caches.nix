@@ -5,7 +5,13 @@ let
     concatMap
     concatStringsSep
     filter
+    isString
+    listToAttrs
+    mapAttrs
     sort
+    split
+    stringLength
+    substring
     ;
 
   # Lower is asked first. An Attic server gives its caches 41 where nobody says otherwise.
@@ -56,11 +62,57 @@ let
   #   caches   { NAME = { public ? false; priority ? null; publicKeys ? [ ]; }; }
   onAttic =
     domain: caches:
-    builtins.mapAttrs (name: cache: {
+    mapAttrs (name: cache: {
       url = "https://${domain}/${name}";
       priority = priorityOf cache;
       publicKeys = cache.publicKeys or [ ];
     }) caches;
+
+  # The caches of a pipelinegen.toml that machines may believe, as `settingsFor` takes them: not those that any
+  # merge request can write to.
+  #   config   the file, read: builtins.fromTOML (builtins.readFile ./pipelinegen.toml)
+  ofConfig =
+    config:
+    mapAttrs (_: cache: {
+      inherit (cache) url;
+      priority = cache.priority or (priorityOf cache);
+      publicKeys = words (cache.public_key or "");
+    }) (chosen (cache: cache.writers or "upstream" != "unprotected") (config.caches or { }));
+
+  # The caches of a pipelinegen.toml that the Attic server of a domain holds, as the option
+  # `services.pipelinegen.attic-server.caches` takes them.
+  provisionedBy =
+    domain: config:
+    let
+      prefix = "https://${domain}/";
+      here =
+        cache:
+        cache.backend or "nix" == "attic" && substring 0 (stringLength prefix) cache.url == prefix;
+      nameOf = cache: substring (stringLength prefix) (-1) cache.url;
+      found = chosen here (config.caches or { });
+    in
+    listToAttrs (
+      map (
+        key:
+        let
+          cache = found.${key};
+          retention = cache.retention or "server";
+        in
+        {
+          name = nameOf cache;
+          value = {
+            public = cache.public or false;
+            priority = cache.priority or null;
+            retention = if retention == "server" then null else retention;
+            upstreamKeys = cache.upstream_keys or [ "cache.nixos.org-1" ];
+          };
+        }
+      ) (attrNames found)
+    );
+
+  chosen =
+    keep: set: removeAttrs set (filter (name: !keep set.${name}) (attrNames set));
+  words = text: filter (word: isString word && word != "") (split " +" text);
 
   priorityOf =
     cache:
@@ -73,9 +125,11 @@ let
 in
 {
   inherit
+    ofConfig
     onAttic
     priorities
     priorityOf
+    provisionedBy
     settingsFor
     substituter
     upstream

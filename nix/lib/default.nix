@@ -3,4 +3,9 @@
   caches = import ./caches.nix;
   chunking = import ./chunking.nix;
   nixConf = import ./nix-conf.nix;
+  # For a Prometheus, and for a Grafana.
+  monitoring = {
+    alertRules = ../monitoring/alert-rules.yml;
+    dashboard = ../monitoring/dashboard.json;
+  };
 }

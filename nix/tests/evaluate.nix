@@ -2,19 +2,22 @@
 #
 #   { value; failed = [ MESSAGE ]; warnings = [ TEXT ]; }
 #
-#   nixos     what there is besides: { lib; pkgs; modules; }, as ./stand-in and ./real.nix give it
+#   nixos     what there is besides: { lib; pkgs; modules; }, as ./stand-in and ./real.nix give it, and `evalModules`
+#             where that of `lib` is not enough
 #   modules   what is tested, with settings
+#   specialArgs  more arguments of the modules
 #   wanted    from { config, options, pkgs, lib } to a value that JSON can hold
 {
   nixos ? import ./stand-in,
   modules,
   wanted ? (_: null),
+  specialArgs ? { },
 }:
 let
   inherit (nixos) lib pkgs;
-  evaluated = lib.evalModules {
+  evaluated = (nixos.evalModules or lib.evalModules) {
     modules = nixos.modules ++ modules;
-    specialArgs = {
+    specialArgs = specialArgs // {
       inherit pkgs;
     };
   };
@@ -24,5 +27,6 @@ in
 {
   value = wanted { inherit config options pkgs lib; };
   failed = map (one: one.message) failed;
-  inherit (config) warnings;
+  # As in NixOS, where nothing is warned of that is refused: to look might fail.
+  warnings = if failed == [ ] then config.warnings else [ ];
 }

@@ -21,6 +21,7 @@ COMMANDS = {
     "generations": "Show the systems that a host can be taken back to.",
     "cache": "Set up and look at the binary caches of the configuration.",
     "config": "Show the settings and where each came from.",
+    "doctor": "Say whether this machine, runner or image is ready.",
 }
 """Command → its one-line help. Kept here so that `--help` need not import what the commands import."""
 

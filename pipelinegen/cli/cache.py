@@ -1,4 +1,4 @@
-"""`pipelinegen cache provision|info|token`."""
+"""`pipelinegen cache provision|info|token|report|backup`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelinegen.cli import cache_watch
 from pipelinegen.cli.session import Session, open_session
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ FORMAT_VERSION = "1.0"
 @click.group(help="Set up and look at the binary caches of the configuration.")
 def command() -> None:
     """Nothing of its own."""
+
+
+command.add_command(cache_watch.report)
+command.add_command(cache_watch.backup)
 
 
 @command.command(

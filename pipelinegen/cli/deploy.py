@@ -108,6 +108,7 @@ def command(
 ) -> None:
     """Deploy one host."""
     from pipelinegen.changes.newer import Newer
+    from pipelinegen.cli.metrics import sent
     from pipelinegen.config_file import with_host
     from pipelinegen.deploy.deployment import run_deploy
     from pipelinegen.deploy.tell_gitlab import tell_gitlab
@@ -123,7 +124,8 @@ def command(
         files.clear()
     commit = revision or (session.env.commit_sha if system is not None else None)
     config = with_host(session.load_config(), host, settings)
-    with interruptible():
+    # What only looked says nothing of how the last deployment went.
+    with interruptible(), sent(session, None if dry_run else files.metrics, "deploy", host=host):
         if undo is not None:
             rollback = find_way_back(host, session.directory / undo, config=config, console=session.console)
             if rollback is None:

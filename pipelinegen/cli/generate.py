@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelinegen.cli.flow import flow_options, make_request
 from pipelinegen.cli.session import open_session
+
+if TYPE_CHECKING:
+    from pipelinegen.config import Config
+    from pipelinegen.console import Console
 
 
 @click.command(help="Write the child pipeline for FLAKE (default: this folder), its plan and what its jobs need.")
@@ -18,7 +23,7 @@ from pipelinegen.cli.session import open_session
     default=".pipelinegen",
     show_default=True,
     type=click.Path(file_okay=False),
-    help="Folder for pipeline.yml, plan.json, work.json, the derivations and report.txt.",
+    help="Folder for pipeline.yml, plan.json, work.json, the derivations, report.txt and metrics.txt.",
 )
 @click.option("--fail-if-empty", is_flag=True, help="Exit with 3 when there is nothing to do.")
 @click.pass_context
@@ -34,9 +39,10 @@ def command(
     fail_if_empty: bool,
 ) -> None:
     """Plan, verify, then write everything."""
+    from pipelinegen.cli.metrics import branch, sent
     from pipelinegen.errors import NothingSelectedError
     from pipelinegen.generate import generate
-    from pipelinegen.output import write_output
+    from pipelinegen.output import METRICS_NAME, write_output
     from pipelinegen.plan.model import Action
     from pipelinegen.process import interruptible
     from pipelinegen.report.text import plan_text
@@ -45,9 +51,25 @@ def command(
     with interruptible():
         folder = session.directory / output
         request = make_request(session, flake, base, offline=offline, history=history, output=folder)
+        if session.env.gitlab:
+            _refuse_keys_of_others(request.loaded.config, session.console)
         generated = generate(request, session.console)
-        write_output(folder, generated)
+        with sent(session, folder / METRICS_NAME, "plan", ref=branch(session)):
+            write_output(folder, generated)
     session.console.say(plan_text(generated.planned.plan, session.console.style))
     click.echo(Path(output) / "pipeline.yml")
     if fail_if_empty and all(task.action is Action.SUMMARY for task in generated.planned.tasks):
         raise NothingSelectedError("there is nothing to do", hint="leave --fail-if-empty out to accept that")
+
+
+def _refuse_keys_of_others(config: Config, console: Console) -> None:
+    """This job has no environment, as those that build: what it holds, they hold, too."""
+    from pipelinegen import process
+    from pipelinegen.errors import ConfigError
+    from pipelinegen.pipeline.sign_in import HINT, out_of_scope
+
+    found = out_of_scope(config, process.environment())
+    if found is not None and found.opened:
+        raise ConfigError(f"{found.variable} is in jobs that build", problems=[found.sentence], hint=HINT)
+    if found is not None:
+        console.warn(f"{found.sentence}: {HINT}")

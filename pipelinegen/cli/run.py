@@ -11,6 +11,7 @@ from pipelinegen.cli.options import (
     CLASSES,
     class_option,
     handoff_option,
+    place,
     report_options,
     reports,
     times_option,
@@ -210,6 +211,7 @@ def push(
     import contextlib
 
     from pipelinegen import push_targets
+    from pipelinegen.cli.metrics import sent
     from pipelinegen.errors import CredentialsError, StepFailedError, TransientError, UsageError
     from pipelinegen.job_names import per_cache
     from pipelinegen.process import interruptible
@@ -241,19 +243,21 @@ def push(
             )
             paths = obtained.paths
             failures += [obtained.failure] if obtained.failure else []
-        files = (per_cache(file, caches) if file else (None,) * len(caches) for file in (junit, report, metrics))
-        for cache, *names in zip(caches, *files, strict=True):
+        named = (per_cache(file, caches) if file else (None,) * len(caches) for file in (junit, report, metrics))
+        for cache, *names in zip(caches, *named, strict=True):
+            files = reports(session, *names)
             try:
-                run_push(
-                    cache,
-                    paths,
-                    config=config,
-                    kind=trusts,
-                    console=session.console,
-                    reports=reports(session, *names),
-                    outputs=session.outputs,
-                    touch=touch,
-                ).raise_if_failed()
+                with sent(session, files.metrics, "push", cache=cache):
+                    run_push(
+                        cache,
+                        paths,
+                        config=config,
+                        kind=trusts,
+                        console=session.console,
+                        reports=files,
+                        outputs=session.outputs,
+                        touch=touch,
+                    ).raise_if_failed()
             except (StepFailedError, CredentialsError, TransientError) as error:
                 failures.append(error)
     # Another try is worth it only where it may cure everything.
@@ -281,15 +285,18 @@ def push(
     type=click.Path(dir_okay=False),
     help="File of recorded build times; made where there is none.",
 )
+@click.option("--metrics", type=click.Path(dir_okay=False), help="Write metrics in OpenMetrics' text format.")
 @click.pass_context
-def record(ctx: click.Context, /, folder: str, file: str) -> None:
+def record(ctx: click.Context, /, folder: str, file: str, metrics: str | None) -> None:
     """Record; files that cannot be used are warnings."""
+    from pipelinegen.cli.metrics import branch, sent
     from pipelinegen.process import interruptible
     from pipelinegen.run.times import run_record
 
     session = open_session(ctx)
-    with interruptible():
-        run_record(session.directory / folder, session.directory / file, console=session.console)
+    measured = place(session, metrics)
+    with interruptible(), sent(session, measured, "build", ref=branch(session)):
+        run_record(session.directory / folder, session.directory / file, console=session.console, metrics=measured)
 
 
 @command.command("evaluation-failure", help="Print why each ATTR did not evaluate, and fail.")

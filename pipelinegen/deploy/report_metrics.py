@@ -1,12 +1,12 @@
 """OpenMetrics text of a deployment, as GitLab's metrics reports take it. Pure.
 
-No label changes from run to run but `result`, so that GitLab compares like with like (see `run.metrics`).
+No label changes from run to run but `result`, so that GitLab compares like with like (see `openmetrics`).
 """
 
 from __future__ import annotations
 
 from pipelinegen.deploy.report import DEPLOYED, UNCHANGED, DeployReport
-from pipelinegen.run.metrics import Family, Labels, to_text
+from pipelinegen.openmetrics import Family, Labels, to_text
 
 _SUCCESSES = {DEPLOYED, UNCHANGED, "warnings"}
 _ROLLBACKS = {"rolled-back", "rolled-back-unhealthy", "rollback-failed"}

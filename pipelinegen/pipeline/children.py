@@ -117,8 +117,8 @@ class _Maker:
         described = [
             Part(name=part.name, size=len(part.text.encode()), stages=_stages(part.pipeline)) for part in parts
         ]
-        archive, handoff = self.limits.max_bytes, self.surroundings.handoff
-        return _file(TOP, conductor(whole, described, archive=archive, handoff=handoff, config=self.config))
+        archive, around = self.limits.max_bytes, self.surroundings
+        return _file(TOP, conductor(whole, described, archive=archive, surroundings=around, config=self.config))
 
     def _checked(self, files: tuple[PipelineFile, ...]) -> PipelineFiles:
         """The files, when each is sound, with all that is to be said about them."""

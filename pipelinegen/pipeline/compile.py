@@ -30,7 +30,7 @@ from pipelinegen.plan.model import Action, Plan, Planned, Stage, Task
 from pipelinegen.plan.situation import few_needs, find_runner
 
 INSPECT_JOB = "inspect"
-"""The parent's job whose artifacts hold the handoff folder."""
+"""The parent's job whose artifacts hold the handoff folder, unless it says that it has another name."""
 
 HANDOFF = ".pipelinegen"
 """Where that folder lies, unless told otherwise."""
@@ -40,6 +40,12 @@ PARENT = "$PARENT_PIPELINE_ID"
 
 FROM_PARENT = Need(pipeline=PARENT, job=INSPECT_JOB, artifacts=True)
 """Waits for nothing: the parent's job has passed before there is a child. It downloads the handoff folder."""
+
+
+def from_parent(job: str) -> Need:
+    """`FROM_PARENT` where the parent's job has this name."""
+    return FROM_PARENT.model_copy(update={"job": job})
+
 
 RETRY_AFTER = (
     "runner_system_failure",
@@ -70,6 +76,7 @@ class Surroundings:
         kind: the class of the pipeline, which decides whom its jobs trust.
         merge_request: whether this is a merge request pipeline.
         image: the container image of the job that plans, for jobs where the configuration names none.
+        parent_job: name of the job that plans, whose artifacts the child's jobs take.
     """
 
     config_path: str | None = None
@@ -78,6 +85,7 @@ class Surroundings:
     kind: PipelineClass = PipelineClass.UNPROTECTED
     merge_request: bool = False
     image: str | None = None
+    parent_job: str = INSPECT_JOB
 
 
 def compile_pipeline(planned: Planned, config: Config, surroundings: Surroundings) -> Pipeline:
@@ -191,7 +199,7 @@ class _Compiler:
             if (name, artifacts) not in self.needs:
                 self.needs[name, artifacts] = Need(job=name, artifacts=artifacts)
         needs = tuple(self.needs[one] for one in wanted)
-        return (*needs, FROM_PARENT) if task.needs_handoff else needs
+        return (*needs, from_parent(self.surroundings.parent_job)) if task.needs_handoff else needs
 
     def _timeout(self, task: Task) -> str:
         configured = self.config.gitlab.timeout
@@ -262,7 +270,10 @@ class _Compiler:
         Without `needs` it waits for the stages before its own and downloads what their jobs uploaded. It has a
         checkout because making one also removes what an earlier pipeline left in the runner's folder.
         """
-        line = self.line("run", "record", "--times-dir", TIMES_FOLDER, "--history", HISTORY_FILE)
+        options = ("--times-dir", TIMES_FOLDER, "--history", HISTORY_FILE, "--metrics", METRICS)
+        line = self.line("run", "record", *options)
+        # One report for all builds: GitLab compares by names, and which jobs there are differs from run to run.
+        report = Artifacts(reports=Reports(metrics=(METRICS,)), when="always", expire_in="1 week")
         update = {
             "when": "always",
             "allow_failure": True,
@@ -270,7 +281,7 @@ class _Compiler:
             "timeout": SHORT_TIMEOUT,
             "cache": (Cache(key=HISTORY_KEY, paths=(f"{HISTORY_FOLDER}/",), policy="pull-push"),),
         }
-        return self._worker(task, (line,), None).model_copy(update=update)
+        return self._worker(task, (line,), report).model_copy(update=update)
 
     def no_op(self, task: Task, lines: Sequence[str]) -> Job:
         """A job that only prints: no checkout, no tools, no download."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from pipelinegen.config import Config
 from pipelinegen.job_names import title
-from pipelinegen.pipeline.compile import FROM_PARENT, SHORT_TIMEOUT, anywhere
+from pipelinegen.pipeline.compile import SHORT_TIMEOUT, Surroundings, anywhere, from_parent
 from pipelinegen.pipeline.model import Artifacts, Forward, Include, Job, Need, Pipeline, Trigger
 from pipelinegen.values import Value
 
@@ -50,16 +50,18 @@ class Part(Value):
     stages: tuple[str, ...]
 
 
-def conductor(whole: Pipeline, parts: Sequence[Part], *, archive: int, handoff: str, config: Config) -> Pipeline:
+def conductor(
+    whole: Pipeline, parts: Sequence[Part], *, archive: int, surroundings: Surroundings, config: Config
+) -> Pipeline:
     """The pipeline that runs `parts` in their order.
 
     Args:
         whole: the pipeline that they were cut from.
         archive: bytes that one artifact may have whose file a trigger job starts.
-        handoff: folder of the files relative to the repository's top.
+        surroundings: where the files are, and which job of the parent has them.
     """
     archives = _archives(parts, archive)
-    takers = [_taker(archived, parts, handoff, config, only=len(archives) == 1) for archived in archives]
+    takers = [_taker(archived, parts, surroundings, config, only=len(archives) == 1) for archived in archives]
     taken_by = {path: taker.name for taker in takers if taker.artifacts for path in taker.artifacts.paths}
     triggers: list[Job] = []
     for number, part in enumerate(parts, 1):
@@ -103,12 +105,14 @@ def errand(name: str, stage: str, script: tuple[str, ...], config: Config) -> Jo
     )
 
 
-def _taker(numbers: Sequence[int], parts: Sequence[Part], handoff: str, config: Config, *, only: bool) -> Job:
+def _taker(
+    numbers: Sequence[int], parts: Sequence[Part], surroundings: Surroundings, config: Config, *, only: bool
+) -> Job:
     """The job that makes some parts' files an artifact of this pipeline."""
     archived = [parts[number - 1] for number in numbers]
     sources = " ".join(f'"$handoff"/{part.name}' for part in archived)
     script = (
-        f"handoff=${{PIPELINEGEN_HANDOFF:-{shlex.quote(handoff)}}}",
+        f"handoff=${{PIPELINEGEN_HANDOFF:-{shlex.quote(surroundings.handoff)}}}",
         f"mkdir -p {FOLDER}",
         f"cp -- {sources} {FOLDER}/",
     )
@@ -116,7 +120,7 @@ def _taker(numbers: Sequence[int], parts: Sequence[Part], handoff: str, config: 
     name = "part-files" if only else f"part-files-{numbers[0]}-to-{numbers[-1]}"
     artifacts = Artifacts(paths=tuple(map(_path, archived)), expire_in="1 week")
     job = errand(name, STAGE, script, config)
-    return job.model_copy(update={"needs": (FROM_PARENT,), "artifacts": artifacts})
+    return job.model_copy(update={"needs": (from_parent(surroundings.parent_job),), "artifacts": artifacts})
 
 
 def _path(part: Part) -> str:

@@ -1,39 +1,14 @@
-"""OpenMetrics text of a push, as GitLab's metrics reports take it. Pure.
-
-The format: https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md. GitLab reads each
-line as the words of a shell, drops what follows a `#`, and compares name (with labels) and value with those of
-the target branch (https://docs.gitlab.com/ci/testing/metrics_reports/): so there are no timestamps, no
-exemplars, and no label that changes from run to run.
-"""
+"""The metrics of pushes and builds (see `openmetrics`). Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from pipelinegen.history import Times
+from pipelinegen.openmetrics import Family, Labels, to_text
 
 _OUTCOMES = ("deduplicated", "failed", "not_tried", "present", "pushed", "upstream")
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Family:
-    """One metric with all its samples.
-
-    Attributes:
-        name: without `_total`; ends in the unit, where it has one.
-        kind: `counter` or `gauge`.
-        help: what it counts, one sentence.
-        samples: labels and value, one record per set of labels.
-        unit: `bytes`, `seconds` or `ratio`.
-    """
-
-    name: str
-    kind: str
-    help: str
-    samples: Sequence[tuple[Labels, float]]
-    unit: str = ""
 
 
 def of_push(
@@ -85,27 +60,33 @@ def of_push(
     return to_text(families)
 
 
-def to_text(families: Iterable[Family]) -> str:
-    """A whole document; families without samples are left out."""
-    lines: list[str] = []
-    for family in families:
-        if not family.samples:
-            continue
-        lines.append(f"# TYPE {family.name} {family.kind}")
-        if family.unit:
-            lines.append(f"# UNIT {family.name} {family.unit}")
-        lines.append(f"# HELP {family.name} {_escaped(family.help)}")
-        suffix = "_total" if family.kind == "counter" else ""
-        for labels, value in family.samples:
-            inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
-            lines.append(f"{family.name}{suffix}{{{inside}}} {_number(value)}")
-    return "\n".join([*lines, "# EOF", ""])
-
-
-def _number(value: float) -> str:
-    # Milliseconds are enough, and `1e+16` is a number to few readers.
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+def of_builds(left: Sequence[Times]) -> str:
+    """The metrics of all builds of a pipeline, from what each of its jobs left."""
+    seconds: dict[str, list[float]] = {}
+    for times in left:
+        for build in times.builds:
+            seconds.setdefault(build.system, []).append(build.seconds)
+    systems = sorted(seconds)
+    families = [
+        Family("pipelinegen_build_jobs", "gauge", "Jobs that left build times.", [((), len(left))]),
+        Family(
+            "pipelinegen_build_derivations",
+            "gauge",
+            "Derivations that were built, not fetched.",
+            [((("system", system),), len(seconds[system])) for system in systems],
+        ),
+        Family(
+            "pipelinegen_build_seconds",
+            "gauge",
+            "How long these took, added up.",
+            [((("system", system),), sum(seconds[system])) for system in systems],
+            "seconds",
+        ),
+        Family(
+            "pipelinegen_build_fetched_paths",
+            "gauge",
+            "Store paths that were fetched instead of built.",
+            [((), sum(times.fetched for times in left))],
+        ),
+    ]
+    return to_text(families)

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from pipelinegen import history_files
 from pipelinegen.console import Console
 from pipelinegen.errors import ToolError
+from pipelinegen.files import write_atomic
 from pipelinegen.history import BuildTime, Times, merge
 from pipelinegen.run.build_log import BuildLog
+from pipelinegen.run.metrics import of_builds
 from pipelinegen.run.result import Reports
 
 
@@ -31,7 +33,7 @@ def leave(reports: Reports | None, log: BuildLog, system: str, console: Console)
         if build.worked is not None:
             builds += _build_time(drv_path, system, build.worked)
     try:
-        history_files.write_times(reports.times, Times(builds=tuple(builds)))
+        history_files.write_times(reports.times, Times(builds=tuple(builds), fetched=len(log.fetched)))
     except ToolError as error:
         console.warn(f"the build times are not recorded: {error.message}: {error.why}")
 
@@ -44,18 +46,23 @@ def _build_time(drv_path: str, system: str, seconds: float) -> list[BuildTime]:
         return []  # a builder can claim anything, and a clock can be set back
 
 
-def run_record(folder: Path, file: Path, *, console: Console) -> None:
-    """Add what the jobs of a pipeline left in `folder` to the history in `file`.
+def run_record(folder: Path, file: Path, *, console: Console, metrics: Path | None = None) -> None:
+    """Add what the jobs of a pipeline left in `folder` to the history in `file`, and write its `metrics`.
 
     Missing files count as empty, unusable ones too, with a warning; so does a history that cannot be written.
     """
-    builds: list[BuildTime] = []
-    left = sorted(folder.glob("*.json"))
-    for one in left:
-        found, trouble = history_files.read_times(one)
-        builds += found
+    left: list[Times] = []
+    for one in sorted(folder.glob("*.json")):
+        times, trouble = history_files.read_times(one)
+        left.append(times)
         if trouble:
             console.warn(trouble)
+    builds = [build for times in left for build in times.builds]
+    if metrics is not None:
+        try:
+            write_atomic(metrics, of_builds(left))
+        except ToolError as error:
+            console.warn(f"the metrics of the builds are not written: {error.message}: {error.why}")
     history, trouble = history_files.read_history(file)
     if trouble:
         console.warn(trouble)

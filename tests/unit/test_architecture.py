@@ -36,12 +36,14 @@ BASE = {
     "nar",
     "nix",
     "nix_daemon",
+    "openmetrics",
     "path_info",
     "private_files",
     "process",
     "remote_store",
     "progress",
     "secret_files",
+    "secret_references",
     "values",
 }
 
@@ -54,13 +56,17 @@ ARROWS = {
     "report": {"report", "plan.model"},
     "run": {"run", "plan.model", "cache"},
     "deploy": {"deploy", "run", "cache.trust", "gitlab_report"},
+    "doctor": {"doctor", "cache", "onepassword", "pipeline.secret_names", "pipeline.sign_in"},
 }
 """Folder → what of the package it may import besides `BASE`; arrows point only forward."""
 
 WORLD = {
     "subprocess": {"process.py"},
     "random": {"cache/attic/upload.py"},
-    "secrets": {"inventory/instantiate.py", "inventory/read.py", "deploy/supervisor.py", "deploy/transfer.py"},
+    "secrets": {
+        *("inventory/instantiate.py", "inventory/read.py", "deploy/supervisor.py", "deploy/transfer.py"),
+        "doctor/read_nix.py",
+    },
     "socket": set(),
 }
 """Module of the standard library → the only files that may import it."""
@@ -77,6 +83,8 @@ PURE = [
         "deployed.py",
         "durations.py",
         "history.py",
+        "openmetrics.py",
+        "recorded.py",
         "changes/compare.py",
         "changes/model.py",
         "cache/model.py",
@@ -84,8 +92,10 @@ PURE = [
         "cache/substituters.py",
         "cache/trust.py",
     ),
+    *("secret_references.py", "doctor/model.py"),
+    *("doctor/judge_nix.py", "doctor/judge_machine.py", "doctor/judge_secrets.py"),
     *("deploy/report_junit.py", "deploy/report_markdown.py", "deploy/report_metrics.py", "deploy/say.py"),
-    *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/names.py"),
+    *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/metrics.py", "run/names.py"),
 ]
 
 

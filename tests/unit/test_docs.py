@@ -25,6 +25,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_page_is_in_the_list_of_pages() -> None:
+    docs = ROOT / "docs"
+    listed = set(re.findall(r"\]\(([^)#:]+)\)", (docs / "README.md").read_text("utf-8")))
+    pages = {path.relative_to(docs).as_posix() for path in docs.glob("*/*") if path.suffix != ".svg"}
+    assert pages == listed
+
+
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
 def test_configuration_in_the_documentation_is_sound(page: Path) -> None:
     import tomllib

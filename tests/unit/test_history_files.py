@@ -31,13 +31,13 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
     times = Times(builds=(BuildTime(name="hello-1.0", system="x86_64-linux", seconds=3),))
     write_times(tmp_path / "a.json", times)
-    assert read_times(tmp_path / "a.json") == (times.builds, None)
+    assert read_times(tmp_path / "a.json") == (times, None)
 
 
 @pytest.mark.parametrize("name", ["absent", "absent/history.json"])
 def test_a_missing_file_is_an_empty_history_and_not_worth_a_word(tmp_path: Path, name: str) -> None:
     assert read_history(tmp_path / name) == (History(), None)
-    assert read_times(tmp_path / name) == ((), None)
+    assert read_times(tmp_path / name) == (Times(), None)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_any_bytes_are_read_without_an_error(tmp_path_factory: pytest.TempPathFa
     file = tmp_path_factory.getbasetemp() / "bytes"
     file.write_bytes(data)
     assert read_history(file)[0] == History()
-    assert read_times(file)[0] == ()
+    assert read_times(file)[0] == Times()
 
 
 @given(cut=st.integers(0, len(HISTORY.to_json()) - 2))

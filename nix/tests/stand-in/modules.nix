@@ -165,7 +165,12 @@ let
     loc: option: definitions:
     let
       default = if option ? default then [ (mkOverride 1500 option.default) ] else [ ];
-      merged = mergeDefinitions loc option.type (default ++ definitions);
+      all = default ++ definitions;
+      merged =
+        if option.readOnly or false && length all > 1 then
+          throw "the option `${show loc}` is read-only and set more than once"
+        else
+          mergeDefinitions loc option.type all;
       empty = option.type.emptyValue or { };
     in
     option
@@ -203,13 +208,15 @@ let
           { option = leaf place (head declared) defined; };
       children = listToAttrs (map (name: lib.nameValuePair name (child name)) names);
     in
-    if strange != [ ] then
-      throw "there is no option `${show (loc ++ [ (head strange) ])}`"
-    else
-      {
-        options = mapAttrs (_: found: found.option or found.options) children;
-        config = mapAttrs (_: found: if found ? option then found.option.value else found.config) children;
-      };
+    {
+      # Known from the declarations alone: modules may ask what there is before they say what they set.
+      options = mapAttrs (_: found: found.option or found.options) children;
+      config =
+        if strange != [ ] then
+          throw "there is no option `${show (loc ++ [ (head strange) ])}`"
+        else
+          mapAttrs (_: found: if found ? option then found.option.value else found.config) children;
+    };
 
   evalModules =
     {

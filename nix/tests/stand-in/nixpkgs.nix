@@ -1,15 +1,15 @@
 # A stand-in for nixpkgs: as much of it as the repository's own flake names. Nothing of it can be built.
 let
   inherit (builtins)
+    attrNames
     foldl'
-    functionArgs
     hashString
-    intersectAttrs
     isAttrs
     isFunction
     isPath
     mapAttrs
     toJSON
+    unsafeDiscardStringContext
     ;
 
   merge =
@@ -31,10 +31,7 @@ let
   toplevel = name: config: "/nix/store/${hashString "md5" (toJSON config)}-nixos-system-${name}";
 
   standIn = import ./.;
-  lib = standIn.lib // {
-    # The machines below are sets without options: whoever comes last wins.
-    mkForce = value: value;
-  };
+  inherit (standIn) lib;
 
   # Of a test: what its machines are configured with, and the script that its driver would run.
   runNixOSTest =
@@ -44,7 +41,11 @@ let
         name: module:
         let
           arguments = {
-            inherit lib nodes;
+            inherit nodes;
+            # These machines are sets without options: whoever comes last wins.
+            lib = lib // {
+              mkForce = value: value;
+            };
             pkgs = pkgsOf "x86_64-linux";
             config = { };
             extendModules =
@@ -60,48 +61,81 @@ let
       testScript = test.testScript { inherit nodes; };
     };
 
-  # A whole system of modules with options: as much of it as shows that types and assertions hold.
-  nixos =
-    pkgs: module:
+  # A whole system of modules with options. What is built of it is a file that says which units it has.
+  nixosSystem =
+    {
+      modules,
+      pkgs ? pkgsOf system,
+      specialArgs ? { },
+      system ? "x86_64-linux",
+    }:
     let
       evaluated = import ../evaluate.nix {
+        inherit modules specialArgs;
         nixos = standIn // {
           inherit pkgs;
         };
-        modules = [ module ];
-        wanted = { config, ... }: config.systemd.services;
+        wanted = { config, ... }: config;
       };
+      config = evaluated.value;
+      says = unsafeDiscardStringContext (toJSON {
+        # Without what has no value unless it is set.
+        systemd = mapAttrs (
+          _: mapAttrs (_: unit: removeAttrs unit [ "startLimitBurst" "startLimitIntervalSec" ])
+        ) (removeAttrs config.systemd [ "tmpfiles" ]);
+        etc = attrNames config.environment.etc;
+      });
     in
-    assert evaluated.failed == [ ];
     {
-      config.system.build.toplevel.drvPath = toplevel "nixos" evaluated.value;
+      inherit pkgs;
+      config = config // {
+        system = config.system // {
+          build.toplevel =
+            if evaluated.failed != [ ] then
+              throw "Failed assertions: ${toString evaluated.failed}"
+            else
+              derivation {
+                name = "nixos-system-${config.networking.hostName}";
+                inherit (pkgs.stdenv.hostPlatform) system;
+                inherit says;
+                passAsFile = [ "says" ];
+                builder = "/bin/sh";
+                args = [
+                  "-c"
+                  ": > $out"
+                ];
+              };
+        };
+      };
     };
 
   pkgsOf =
     system:
     let
-      pkgs = import ./pkgs.nix { inherit (standIn) lib; inherit system; } // {
+      plain = import ./pkgs.nix { inherit lib system; };
+      pkgs = import ./images.nix {
         inherit lib;
-        nixos = nixos pkgs;
-        testers = {
-          inherit runNixOSTest;
-        };
-        mkShell = shell: shell;
-        python3Packages = {
-          buildPythonApplication = package: package;
-          python = {
-            sitePackages = "lib/python3/site-packages";
-            interpreter = "python3";
+        pkgs = plain // {
+          nixos =
+            module:
+            nixosSystem {
+              inherit pkgs;
+              modules = [ module ];
+            };
+          testers = {
+            inherit runNixOSTest;
           };
-          toPythonModule = package: package;
-        }
-        // lib.genAttrs pythonPackages (name: name);
-        callPackage =
-          file: more:
-          let
-            function = import file;
-          in
-          function (intersectAttrs (functionArgs function) pkgs // more);
+          mkShell = shell: shell;
+          python3Packages = {
+            buildPythonApplication = package: plain.pipelinegen // package;
+            python = {
+              sitePackages = "lib/python3/site-packages";
+              interpreter = "python3";
+            };
+            toPythonModule = package: package;
+          }
+          // lib.genAttrs pythonPackages (name: name);
+        };
       };
     in
     pkgs;
@@ -127,7 +161,9 @@ let
   ];
 in
 {
-  inherit lib;
+  lib = lib // {
+    inherit nixosSystem;
+  };
   legacyPackages = lib.genAttrs [
     "x86_64-linux"
     "aarch64-linux"

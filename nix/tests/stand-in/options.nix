@@ -57,6 +57,7 @@ in
     };
     networking = {
       hostName = option types.str "machine";
+      hosts = option (types.attrsOf (types.listOf types.str)) { };
       firewall =
         let
           ports = {

@@ -40,6 +40,7 @@ let
     {
       inherit description check;
       merge = one;
+      getSubOptions = _: { };
     }
     // more;
 
@@ -60,6 +61,7 @@ let
   attrsOf =
     type:
     make "set of ${type.description}" (value: isAttrs value && !(value ? outPath)) {
+      getSubOptions = loc: type.getSubOptions (loc ++ [ "<name>" ]);
       emptyValue.value = { };
       merge =
         loc: values:
@@ -73,6 +75,7 @@ let
   listOf =
     type:
     make "list of ${type.description}" isList {
+      getSubOptions = loc: type.getSubOptions (loc ++ [ "*" ]);
       emptyValue.value = [ ];
       merge =
         loc: values:
@@ -89,6 +92,15 @@ let
       ...
     }:
     make "submodule" (value: isAttrs value || isFunction value) {
+      # The options of what it holds, for lists of options.
+      getSubOptions =
+        prefix:
+        (lib.evalModules {
+          inherit modules prefix;
+          specialArgs = specialArgs // {
+            name = "<name>";
+          };
+        }).options;
       emptyValue.value = { };
       merge =
         loc: values:
@@ -163,6 +175,7 @@ in
   nullOr =
     type:
     make "null or ${type.description}" (value: value == null || type.check value) {
+      inherit (type) getSubOptions;
       emptyValue.value = null;
       merge = loc: values: if all (value: value == null) values then null else type.merge loc values;
     };

@@ -98,5 +98,5 @@ def real(programs: Path) -> Nixos | None:
     if not folder:
         return None
     opnix = os.environ.get(REAL_OPNIX)
-    arguments = f"folder = {folder}; opnix = {opnix or 'null'};"
+    arguments = f"folder = {Path(folder).resolve()}; opnix = {Path(opnix).resolve() if opnix else 'null'};"
     return Nixos("real", f"import {NIX}/tests/real.nix {{ {arguments} }}", programs)

@@ -1,4 +1,7 @@
-"""Jobs that build, hand over, fetch and push through an Attic server, with all their tokens: nothing shows them."""
+"""Jobs that build, hand over, fetch and push through an Attic server, with all their tokens: nothing shows them.
+
+Once with tokens in variables and a file, and once with references to 1Password in their place.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import pytest
 
 from pipelinegen.plan.model import Realise, Stage, Unit, Work
 from pipelinegen.run.handoff import write_handoff
+from tests import fake_op
 from tests.attic_server import AtticServer, attic_server
 from tests.integration.run.conftest import NIX_CONFIG, Store
 from tests.lab.process_watch import ProcessWatch
@@ -80,8 +84,14 @@ class Scene:
         return names
 
 
-@pytest.fixture
-def scene(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+@pytest.fixture(params=["tokens", "references"])
+def scene(
+    request: pytest.FixtureRequest,
+    store: Store,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Scene]:
     folder, scratch = tmp_path / "project", tmp_path / "scratch"
     (folder / "tokens").mkdir(parents=True)
     (folder / ".git").mkdir()
@@ -101,10 +111,17 @@ def scene(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         for name in ("NIX_USER_CONF_FILES", "CI"):
             monkeypatch.delenv(name, raising=False)
         (folder / "pipelinegen.toml").write_text(CONFIG.format(url=server.url, **keys))
+        given, more = tokens, {}
+        if request.param == "references":
+            vault = tmp_path_factory.mktemp("1password") / "op"
+            given = {name: f"op://ci/Attic tokens/{name}" for name in tokens}
+            fake_op.install(vault).write({given[name]: token for name, token in tokens.items()})
+            tokens["OP_SERVICE_ACCOUNT_TOKEN"] = more["OP_SERVICE_ACCOUNT_TOKEN"] = "ops_c2VydmljZSBhY2NvdW50"
+            more |= {"FAKE_OP": str(vault), "PATH": f"{vault / 'bin'}{os.pathsep}{os.environ['PATH']}"}
         # The file is what it is in a job: beside the repository's files, and nowhere else.
-        (folder / "tokens" / "public-read").write_text(tokens["PUBLIC_READ"] + "\n")
-        environment = {name: token for name, token in tokens.items() if name != "PUBLIC_READ"}
-        yield Scene(store, server, folder, tokens, {**environment, "TMPDIR": str(scratch)})
+        (folder / "tokens" / "public-read").write_text(given["PUBLIC_READ"] + "\n")
+        environment = {name: text for name, text in given.items() if name != "PUBLIC_READ"}
+        yield Scene(store, server, folder, tokens, {**environment, **more, "TMPDIR": str(scratch)})
     assert not server.troubles
 
 
@@ -145,7 +162,8 @@ def test_no_artifact_no_log_and_no_process_list_holds_a_token(scene: Scene, tmp_
     files = [file for file in tmp_path.rglob("*") if file.is_file() and not file.is_symlink()]
     assert {"lib.json", "junit-app.xml", "push.xml", "work.json"} <= {file.name for file in files}
     leaks = [str(file) for file in files if any(secret in file.read_bytes() for secret in secrets)]
-    assert leaks == [str(scene.folder / "tokens" / "public-read")], "nowhere but where it was put"
+    put = [] if "FAKE_OP" in scene.environment else [str(scene.folder / "tokens" / "public-read")]
+    assert leaks == put, "nowhere but where it was put"
     assert list((tmp_path / "scratch").iterdir()) == [], "the private files are gone"
 
 

@@ -486,3 +486,20 @@ def test_the_names_of_parts_do_not_look_like_groups() -> None:
     assert len(made.parts) > 9
     assert not [warning for warning in made.warnings if "W01" in warning]
     assert re.fullmatch(r"part 10 of \d+: build", made.files[0].pipeline.jobs[10].name)
+
+
+def test_a_job_that_plans_under_another_name_is_the_one_that_is_asked() -> None:
+    plan, more = fleet(3)
+    around = Surroundings(parent_job="scheduled-inspect")
+    needed = {need.job for job in parents(make_files(plan, config(more), around)) for need in job}
+    divided = {need.job for job in parents(make_files(plan, config(more, max_jobs=6), around)) for need in job}
+    assert needed == divided == {"scheduled-inspect"}
+
+
+def parents(made: PipelineFiles) -> list[list[Need]]:
+    """Of each job of each file, what it needs of the parent pipeline."""
+    return [
+        [need for need in job.needs or () if need.pipeline is not None]
+        for file in made.files
+        for job in file.pipeline.jobs
+    ]

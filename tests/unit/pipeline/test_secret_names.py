@@ -50,7 +50,8 @@ def test_publish_and_deploy_secrets_are_known_by_their_stage() -> None:
     }
     assert secrets.others == ("/run/ci.sec", "/run/netrc", "CI_PUSH", "CI_READ", "MR_TOKEN", "PUBLIC_READ")
     assert secrets.shared == ()
-    assert secrets.kept_from("build") == (*secrets.of_stage[Stage.PUSH], *secrets.of_stage[Stage.DEPLOY])
+    both = (*secrets.of_stage[Stage.PUSH], *secrets.of_stage[Stage.DEPLOY])
+    assert secrets.kept_from("build") == (*both, "OP_CONNECT_TOKEN", "OP_SERVICE_ACCOUNT_TOKEN")
     assert secrets.kept_from("push") == secrets.of_stage[Stage.DEPLOY]
 
 

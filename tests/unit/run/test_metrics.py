@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelinegen import openmetrics
 from pipelinegen.run import metrics
 from pipelinegen.run.result import ItemResult, Reports, Status, StepResult
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)\{(?P<labels>.*)\} (?P<value>\S+)")
+SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.+)\})? (?P<value>\S+)")
 LABEL = re.compile(r'(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)="(?P<value>(?:[^"\\\n]|\\[\\n"])*)"(?:,|$)')
 UNESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
@@ -58,7 +59,7 @@ def read(text: str) -> dict[str, Read]:
         assert sample, line
         family = families[current]
         assert sample["name"] == current + ("_total" if family.kind == "counter" else "")
-        labels = labels_of(sample["labels"])
+        labels = labels_of(sample["labels"] or "")
         assert labels not in family.samples, "one sample per set of labels"
         float(sample["value"])
         family.samples[labels] = sample["value"]
@@ -146,8 +147,8 @@ def test_what_is_not_known_is_left_out() -> None:
     st.text(alphabet=st.characters(exclude_categories=["Cs"]).filter(lambda c: c not in "\r\x0b\x0c\x85\u2028\u2029"))
 )
 def test_any_label_can_be_read_back(value: str) -> None:
-    family = metrics.Family("x_things", "counter", f"Of {value}.", [((("a", value), ("b", value)), 1)])
-    assert list(read(metrics.to_text([family]))["x_things"].samples) == [(("a", value), ("b", value))]
+    family = openmetrics.Family("x_things", "counter", f"Of {value}.", [((("a", value), ("b", value)), 1)])
+    assert list(read(openmetrics.to_text([family]))["x_things"].samples) == [(("a", value), ("b", value))]
 
 
 @pytest.mark.parametrize("step", ["push", "build"])

@@ -45,12 +45,12 @@ def record(folder: Path, file: Path) -> tuple[History, str]:
 def test_a_job_leaves_what_it_has_built_and_not_what_it_has_begun(tmp_path: Path) -> None:
     file = tmp_path / "times" / "a.json"
     leave(Reports(times=file), log_of(hello=3.14159, world=None), LINUX, Console(io.StringIO()))
-    assert read_times(file) == ((BuildTime(name="hello-1.0", system=LINUX, seconds=3.142),), None)
+    assert read_times(file) == (Times(builds=(BuildTime(name="hello-1.0", system=LINUX, seconds=3.142),)), None)
 
 
 def test_a_job_that_built_nothing_leaves_that(tmp_path: Path) -> None:
     leave(Reports(times=tmp_path / "a.json"), log_of(), LINUX, Console(io.StringIO()))
-    assert read_times(tmp_path / "a.json") == ((), None)
+    assert read_times(tmp_path / "a.json") == (Times(), None)
 
 
 def test_nobody_is_told_who_did_not_ask(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_nobody_is_told_who_did_not_ask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), 1e12], ids=str)
 def test_a_time_that_cannot_be_is_left_out(tmp_path: Path, seconds: float) -> None:
     leave(Reports(times=tmp_path / "a.json"), log_of(hello=seconds, world=2), LINUX, Console(io.StringIO()))
-    assert [build.name for build in read_times(tmp_path / "a.json")[0]] == ["world-1.0"]
+    assert [build.name for build in read_times(tmp_path / "a.json")[0].builds] == ["world-1.0"]
 
 
 def test_times_that_cannot_be_written_do_not_fail_a_build(tmp_path: Path) -> None:

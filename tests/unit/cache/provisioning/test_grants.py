@@ -190,3 +190,14 @@ def test_the_documentation_shows_a_line_that_its_configuration_gives() -> None:
 
 def test_the_usual_variables_hold_one_token_each() -> None:
     assert shared_variables(grants(USUAL)) == []
+
+
+def test_a_token_that_is_read_by_a_reference_goes_to_1password() -> None:
+    prod = {**PROD, "token_env": None, "push_token_env": None}
+    prod |= {"token_file": "op://read/it/token", "push_token_file": "op://publish/it/token"}
+    main = {**CI_MAIN, "token_env": None, "token_file": "op://jobs/ci/token"}
+    found = by_role(config(handoff={"mode": "cache", "protected": "ci-main"}, ci_main=main, prod=prod))
+    places = {role: grant.places for role, grant in found.items()}
+    assert places[Role.READING] == ("1Password, where op://read/it/token leads",)
+    assert places[Role.PUBLISHING] == ("1Password, where op://publish/it/token leads",)
+    assert places[Role.PROTECTED] == ("1Password, where op://jobs/ci/token leads",)

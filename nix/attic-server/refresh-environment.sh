@@ -1,0 +1,11 @@
+# shellcheck shell=bash
+# Composes the environment file anew, and has atticd take it over where it differs. Where the secrets were missing
+# before, the server is started now. Where they cannot be used, everything stays as it is.
+set -euo pipefail
+
+said=$(attic-environment)
+if ! systemctl --quiet is-active attic-environment.service; then
+  systemctl --no-block start atticd.service
+elif [[ $said == written ]]; then
+  systemctl --no-block try-restart atticd.service
+fi
