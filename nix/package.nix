@@ -43,7 +43,16 @@ python3Packages.buildPythonApplication {
   ];
 
   # Found on PATH, so that a job's own versions win where it has some.
-  makeWrapperArgs = [ "--suffix PATH : ${lib.makeBinPath [ gitMinimal nix openssh ]}" ];
+  makeWrapperArgs = [
+    "--suffix"
+    "PATH"
+    ":"
+    (lib.makeBinPath [
+      gitMinimal
+      nix
+      openssh
+    ])
+  ];
 
   postInstall = ''
     installShellCompletion --cmd pipelinegen \

@@ -23,7 +23,7 @@ from pipelinegen.config import FILE_NAME, Config
 from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, plain
 from pipelinegen.deployed import Deployed, systems_deployed
-from pipelinegen.errors import FlakeError, NoRepositoryError, PipelinegenError, ToolError
+from pipelinegen.errors import FlakeError, InterruptedRunError, NoRepositoryError, PipelinegenError, ToolError
 from pipelinegen.gitlab_deployments import last_deployed
 from pipelinegen.history import HISTORY_FILE, History
 from pipelinegen.history_files import read_history
@@ -313,6 +313,8 @@ def _inventory_at(
         place = source if "submodules=" in source.reference else repository.top
         earlier = source_at(place, commit, source.subdirectory, config=config)
         inventory = _evaluate(earlier, config, console, f"evaluating {commit[:12]}")
+    except InterruptedRunError:
+        raise
     except PipelinegenError as error:
         console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")
         return None

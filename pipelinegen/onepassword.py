@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelinegen import process
 from pipelinegen.characters import inert
@@ -27,6 +27,9 @@ TIMEOUT = 60.0
 
 MAX_BYTES = 64 * 1024
 """Far above any token or key."""
+
+MASKED_FROM = 4
+"""Characters: what is shorter stands in every sentence."""
 
 _SETTINGS = {"OP_CACHE": "false", "OP_DEBUG": "false", "OP_FORMAT": "human-readable"}
 """No process of `op` stays behind with what was read, and its output is the secret alone."""
@@ -54,7 +57,7 @@ class _Answer:
     """
 
     code: int | None
-    data: bytes | None
+    data: bytes | None = field(repr=False)
     said: str = ""
 
 
@@ -126,7 +129,7 @@ def _ask(reference: str, purpose: str) -> _Answer:
         return _Answer(0, None)
     except TransientError:
         return _Answer(None, b"")
-    return _Answer(done.returncode, bytes(found), _said(done.stderr_tail))
+    return _Answer(done.returncode, bytes(found), _said(done.stderr_tail, bytes(found).decode("utf-8", "replace")))
 
 
 def _secret(answer: _Answer, reference: str, purpose: str) -> str:
@@ -149,9 +152,12 @@ def _secret(answer: _Answer, reference: str, purpose: str) -> str:
     return text
 
 
-def _said(lines: Sequence[str]) -> str:
+def _said(lines: Sequence[str], printed: str) -> str:
     """What `op` said, for people: it may name the reference, never the secret."""
-    return inert(" ".join(_STAMP.sub("", line.strip()) for line in lines if line.strip()))[:400]
+    text = "\n".join(_STAMP.sub("", line.strip()) for line in lines if line.strip())
+    for secret in {part.strip() for part in (printed, *printed.splitlines())}:
+        text = text.replace(secret, "[masked]") if len(secret) >= MASKED_FROM else text
+    return inert(" ".join(text.splitlines()))[:400]
 
 
 def _refusal(code: int, said: str, reference: str, purpose: str) -> PipelinegenError:

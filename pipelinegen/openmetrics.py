@@ -55,7 +55,7 @@ def to_prometheus(text: str) -> str:
     """What `to_text` wrote in the older format, which has no units and names counters as their samples are named."""
     lines = []
     counter = ""
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):  # labels may hold what else `splitlines` takes for an end
         words = line.split(" ", 3)
         if line == "# EOF" or words[:2] == ["#", "UNIT"]:
             continue

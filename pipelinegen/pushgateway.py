@@ -7,8 +7,10 @@ holds what its latest job said; the gateway adds when that was (`push_time_secon
 from __future__ import annotations
 
 import base64
+import concurrent.futures
+import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 from pydantic import SecretStr
@@ -21,7 +23,10 @@ USER = "pipelinegen"
 """The user name beside the token: proxies in front of a gateway know basic authentication."""
 
 SECONDS = 10.0
-"""For connecting, and for each answer; metrics never keep a job waiting for long."""
+"""For all of it; metrics never keep a job waiting for long."""
+
+_SAID_BYTES = 500
+"""Of an answer, for the message."""
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -43,8 +48,9 @@ def send(text: str, url: str, group: Mapping[str, str], token: SecretStr | None 
     """
     where = _checked(url, secret=token is not None)
     auth = httpx.BasicAuth(USER, token.get_secret_value()) if token else None
-    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-    try:
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Accept-Encoding": "identity"}
+
+    def put() -> tuple[int, str]:
         with httpx.stream(
             "PUT",
             where + _place(group),
@@ -52,12 +58,28 @@ def send(text: str, url: str, group: Mapping[str, str], token: SecretStr | None 
             auth=auth,
             headers=headers,
             timeout=SECONDS,
+            # What is on this machine is reached by no proxy, which would see the token.
+            trust_env=urllib.parse.urlsplit(where).hostname not in _LOCAL,
         ) as answer:
-            status = answer.status_code
             # The rest of it is not waited for.
-            said = "" if answer.is_success else next(answer.iter_text(), "")[:500]
+            said = b"" if answer.is_success else next(answer.iter_raw(_SAID_BYTES), b"")
+            return answer.status_code, said.decode("utf-8", "replace")
+
+    try:
+        status, said = _in_time(put)
+    except TimeoutError:
+        why = f"not within {SECONDS:.0f} s"
+        raise TransientError("the Pushgateway does not answer", where=where, why=why) from None
     except httpx.RequestError as error:
         raise TransientError("the Pushgateway does not answer", where=where, why=clean(str(error))) from None
+    except (httpx.InvalidURL, ValueError, OSError, ImportError) as error:
+        # Not the text of the error: the environment's proxies may have passwords.
+        raise UsageError(
+            "the Pushgateway cannot be asked from this job",
+            where=where,
+            why=type(error).__name__,
+            hint="see PIPELINEGEN_METRICS_URL, and the job's proxies and certificates",
+        ) from None
     why = f"it answered {status} {' '.join(clean(said, colour=False).split())}".rstrip()
     if status in {401, 403}:
         raise CredentialsError("the Pushgateway refuses the token", where=where, why=why)
@@ -67,9 +89,26 @@ def send(text: str, url: str, group: Mapping[str, str], token: SecretStr | None 
         raise StepFailedError("the Pushgateway refuses the metrics", where=where, why=why)
 
 
+def _in_time(put: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    """In a thread: whatever keeps it waiting (a resolver, a header that never ends), the time is kept."""
+    answer: concurrent.futures.Future[tuple[int, str]] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(put())
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer.result(timeout=SECONDS)
+
+
 def _checked(url: str, *, secret: bool) -> str:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        parts = urllib.parse.urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise UsageError("PIPELINEGEN_METRICS_URL is no address", hint="such as https://cache.example.org/pushgateway")
     if parts.username or parts.password:
         raise UsageError(

@@ -122,7 +122,7 @@ def _read(reference: str, mode: str, secrets: dict[str, str]) -> int:
             return _fail(reference, f"item '{vault}/{item}' does not have a field '{field}'")
         return _fail(reference, f'could not get item {vault}/{item}: "{item}" isn\'t an item in the "{vault}" vault.')
     sys.stdout.write(secrets[reference] + ("\n" if mode == "newline" else ""))
-    return 0
+    return _fail(reference, f"cannot write {secrets[reference]} to the clipboard") if mode == "echoes the secret" else 0
 
 
 def _fail(reference: str, said: str) -> int:

@@ -11,7 +11,7 @@
 #   CI_REGISTRY, CI_REGISTRY_USER, CI_REGISTRY_PASSWORD
 #                                 the registry's host (with its port) and the login; no user: no login
 #   CI_COMMIT_SHA                 becomes a tag, always
-#   CI_COMMIT_REF_SLUG            becomes a tag
+#   CI_COMMIT_REF_SLUG            becomes a tag, unless it begins with `latest`
 #   CI_COMMIT_BRANCH, CI_DEFAULT_BRANCH
 #                                 where they are equal, the tag `latest` is moved too
 #   PIPELINEGEN_IMAGE_TAG_SUFFIX  put behind every tag, such as -aarch64: a second system's image
@@ -50,11 +50,18 @@ verify=${PIPELINEGEN_IMAGE_TLS_VERIFY:-true}
 tries=${PIPELINEGEN_IMAGE_TRIES:-5}
 wait=${PIPELINEGEN_IMAGE_WAIT:-2}
 
-[ -n "$repository" ] || fail 2 'where to publish is not known: set PIPELINEGEN_IMAGE_REPOSITORY, or CI_REGISTRY_IMAGE'
+# Where GitLab has no registry for the project, its variables are empty, and `$CI_REGISTRY_IMAGE/NAME` begins with `/`.
+case $repository in
+  '' | /*) fail 2 'where to publish is not known: set PIPELINEGEN_IMAGE_REPOSITORY, or CI_REGISTRY_IMAGE' ;;
+esac
 [ -n "${CI_COMMIT_SHA:-}" ] || fail 2 'CI_COMMIT_SHA is not set: an image is published under its commit'
 
 tags=("$CI_COMMIT_SHA$suffix")
-[ -z "${CI_COMMIT_REF_SLUG:-}" ] || tags+=("$CI_COMMIT_REF_SLUG$suffix")
+# A branch of that name is not to replace the image of the default branch's jobs, on any system.
+case ${CI_COMMIT_REF_SLUG:-latest} in
+  latest*) ;;
+  *) tags+=("$CI_COMMIT_REF_SLUG$suffix") ;;
+esac
 if [ -n "${CI_COMMIT_BRANCH:-}" ] && [ "$CI_COMMIT_BRANCH" = "${CI_DEFAULT_BRANCH:-}" ]; then
   tags+=("latest$suffix")
 fi

@@ -40,7 +40,7 @@ PROGRAMS = ("git", "ssh", "ssh-keygen", "zstd", "op", "nix-eval-jobs")
 
 
 def examine(request: Request) -> Iterator[Check]:
-    """Look at everything, one thing after the other. Never raises for what it finds."""
+    """Look at everything, one thing after the other. Raises nothing but InterruptedRunError."""
     config = request.config or Config()
     yield _configuration(request)
     facts = read_nix.read_nix()
@@ -52,7 +52,7 @@ def examine(request: Request) -> Iterator[Check]:
     wanted = config.evaluation.evaluator == "nix-eval-jobs"
     yield judge_machine.judge_eval_jobs(wanted=wanted, installed=programs["nix-eval-jobs"])
     checkout = read_machine.read_checkout(request.directory) if programs["git"] else read_machine.Checkout(found=False)
-    yield from judge_machine.judge_git(installed=programs["git"], checkout=checkout, folder=str(request.directory))
+    yield from judge_machine.judge_git(installed=programs["git"], checkout=checkout)
     yield judge_machine.judge_ssh(programs, deploys=bool(config.hosts or config.hosts_from))
     yield judge_machine.judge_zstd(installed=programs["zstd"])
     yield judge_machine.judge_certificates(read_machine.read_certificates(request.environment))

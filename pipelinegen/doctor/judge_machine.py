@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 
 from pipelinegen.doctor.model import Check, missing, ok, problem, skipped, warning
 from pipelinegen.doctor.read_machine import Certificates, Checkout
 
 
-def judge_git(*, installed: bool, checkout: Checkout, folder: str) -> Iterable[Check]:
+def judge_git(*, installed: bool, checkout: Checkout) -> Iterable[Check]:
     """Git, and whether it reads the checkout whole."""
     if not installed:
         yield missing("git", "it is not installed", "install git, or use the CI image, which has it")
@@ -18,7 +19,7 @@ def judge_git(*, installed: bool, checkout: Checkout, folder: str) -> Iterable[C
     if not checkout.found:
         yield skipped(name, "this folder is in no git repository: everything counts as changed")
     elif not checkout.owner:
-        hint = f"if you trust its owner: git config --global --add safe.directory {folder}"
+        hint = f"if you trust its owner: git config --global --add safe.directory {shlex.quote(checkout.top)}"
         yield problem(name, f"it belongs to another user, so git does not read it: {checkout.trouble}", hint)
     elif checkout.trouble is not None:
         yield problem(name, f"git does not read it: {checkout.trouble}")

@@ -27,6 +27,12 @@ READS_FILES = (
     "read, and they have the network: what they make may depend on both"
 )
 
+_SEEN = {
+    "processes": "the machine's processes",
+    "file": "the machine's files",
+    "environment": "the environment of the job",
+}
+
 
 def judge_nix(facts: NixFacts) -> Iterable[Check]:
     """Version, flakes, store and its disk."""
@@ -46,7 +52,9 @@ def judge_nix(facts: NixFacts) -> Iterable[Check]:
 
 def _flakes(facts: NixFacts) -> Check:
     if facts.flakes is not None:
-        return problem("flakes", f"a flake cannot be evaluated: {facts.flakes}")
+        homeless = "creating directory" in facts.flakes
+        hint = "set HOME, or XDG_CACHE_HOME, to a folder that this user can write" if homeless else None
+        return problem("flakes", f"a flake cannot be evaluated: {facts.flakes}", hint)
     enabled = {"nix-command", "flakes"} <= set(facts.settings.get("experimental-features", "").split())
     told = "enabled for all commands" if enabled else "enabled by pipelinegen; commands of your own tests enable them"
     return ok("flakes", told)
@@ -86,16 +94,18 @@ def judge_sandbox(facts: SandboxFacts) -> Check:
     configured = f"configured: sandbox = {facts.configured or 'not told'}"
     if facts.seen is None:
         # The builder of the probe is there outside, so a build that lacks it looks at another root.
-        if re.search(r"executing '/bin/sh': No such file", facts.said):
-            return ok(name, f"on: a build does not even see the machine's /bin/sh ({configured})")
+        if facts.shell and re.search(r"executing '/bin/sh': No such file", facts.said):
+            return _on(facts, f"a build does not even see the machine's /bin/sh ({configured})")
         # Nix's own words begin with the first error.
         said = facts.said[max(0, facts.said.find("error:")) :][:400]
         return problem(name, f"nothing can be built here ({configured}): {said}")
     if not facts.seen:
-        return ok(name, f"on: a build sees neither the machine's files nor its processes ({configured})")
+        return _on(facts, f"a build sees neither the machine's files nor its processes ({configured})")
+    seen = " and ".join(what for one, what in _SEEN.items() if one in facts.seen)
+    if "processes" not in facts.seen:
+        hint = "look at sandbox-paths and extra-sandbox-paths in nix.conf: what they name, builds can read"
+        return warning(name, f"on, with a hole ({configured}): a build saw {seen}", hint)
     consequence = READS_TOKENS if "environment" in facts.seen else READS_FILES
-    what = {"file": "the machine's files", "environment": "the environment of the job"}
-    seen = " and ".join(what[one] for one in ("file", "environment") if one in facts.seen)
     if facts.configured in {"true", "relaxed"}:
         return problem(
             name,
@@ -104,6 +114,14 @@ def judge_sandbox(facts: SandboxFacts) -> Check:
             "(sandbox-fallback = false makes it fail instead)",
         )
     return warning(name, f"off ({configured}): a build saw {seen}", f"{consequence}; or set sandbox = true")
+
+
+def _on(facts: SandboxFacts, why: str) -> Check:
+    name = "build sandbox"
+    if facts.configured == "relaxed":
+        hint = f"set sandbox = true: without it, {READS_TOKENS}"
+        return warning(name, f"on, except for builds that do not want it (__noChroot): {why}", hint)
+    return ok(name, f"on: {why}")
 
 
 def judge_system(settings: dict[str, str], wanted: Iterable[str]) -> Check:

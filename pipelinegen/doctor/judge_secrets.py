@@ -51,7 +51,9 @@ def named_secrets(config: Config) -> list[Named]:
 def references(config: Config, environment: Mapping[str, str]) -> list[str]:
     """The settings, and the variables of this job (with a `$`), that are references."""
     found = [one.name for one in named_secrets(config)]
-    found += [f"${name}" for name in ("PIPELINEGEN_TOKEN",)]
+    # Host keys are no secret, and may be kept with those that are.
+    found += sorted({host.known_hosts_file for host in config.hosts.values() if host.known_hosts_file})
+    found.append("$PIPELINEGEN_TOKEN")
     return [name for name in found if is_reference(_held(name, environment))]
 
 

@@ -10,7 +10,7 @@ from pipelinegen.cache.provisioning.survey import survey
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.doctor.model import Check, ok, problem, skipped, warning
-from pipelinegen.errors import PipelinegenError
+from pipelinegen.errors import InterruptedRunError, PipelinegenError
 
 SECONDS = 15.0
 """That GitLab may take to answer."""
@@ -24,6 +24,8 @@ def read_caches(config: Config) -> list[CacheInfo]:
 def _read(name: str, cache: CacheConfig) -> CacheInfo:
     try:
         return survey(name, cache, time.time)
+    except InterruptedRunError:
+        raise
     except PipelinegenError as error:
         finding = Finding(exit_code=1, message=f"it cannot be asked: {error.message}", hint=error.hint)
         return CacheInfo(

@@ -1,4 +1,7 @@
-# A build that looks for what it must not see: a file of the machine, and a word in the environment of any process.
+# A build that looks for what it must not see: other processes, a file of the machine, and a word in the environment
+# of any process. Every sandbox of Nix has processes of its own, and the first of them is the builder: a build that is
+# another is in none, also where it finds neither file nor word, because it is done elsewhere (by a daemon outside of
+# this container) or may not look there.
 # `left` and `right` together are the word, so that this build's own environment does not hold it.
 {
   left,
@@ -14,7 +17,8 @@ derivation {
     "-c"
     ''
       seen=
-      if [ -e "$canary" ]; then seen=file; fi
+      if [ "$$" != 1 ]; then seen=processes; fi
+      if [ -e "$canary" ]; then seen="$seen file"; fi
       for one in /proc/[0-9]*/environ; do
         while IFS= read -r line || [ -n "$line" ]; do
           case "$line" in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from pipelinegen import process
 from pipelinegen.characters import inert
-from pipelinegen.errors import PipelinegenError
+from pipelinegen.errors import InterruptedRunError, PipelinegenError
 from pipelinegen.private_files import private_folder
 
 CERTIFICATE_FILES = (
@@ -29,12 +30,14 @@ class Checkout:
     """The git repository of a folder.
 
     Attributes:
+        top: the folder at its top, as far as can be seen.
         trouble: why git does not read it; null where it does, or where there is none.
         shallow: whether its history is cut.
         remote: whether there is a place to fetch what is missing from.
     """
 
     found: bool
+    top: str = ""
     trouble: str | None = None
     owner: bool = True
     shallow: bool = False
@@ -62,18 +65,22 @@ def read_programs(names: tuple[str, ...]) -> dict[str, bool]:
 
 
 def read_checkout(folder: Path) -> Checkout:
-    """Ask git about the repository that a folder is in. Never raises."""
+    """Ask git about the repository that a folder is in. Raises nothing but InterruptedRunError."""
+    top = str(next((one for one in (folder, *folder.parents) if os.path.lexists(one / ".git")), folder))
     try:
         inside = _git(folder, "rev-parse", "--is-shallow-repository")
         if inside.returncode != 0:
             said = inert(" ".join(line.strip() for line in inside.stderr_tail))[:300]
             if re.search(r"not a git repository", said):
                 return Checkout(found=False)
-            return Checkout(found=True, trouble=said, owner=not re.search(r"dubious ownership|unsafe repository", said))
+            owner = not re.search(r"dubious ownership|unsafe repository", said)
+            return Checkout(found=True, top=top, trouble=said, owner=owner)
         remotes = _git(folder, "remote").text.split()
+    except InterruptedRunError:
+        raise
     except PipelinegenError as error:
-        return Checkout(found=True, trouble=error.message)
-    return Checkout(found=True, shallow=inside.text.strip() == "true", remote=bool(remotes))
+        return Checkout(found=True, top=top, trouble=error.message)
+    return Checkout(found=True, top=top, shallow=inside.text.strip() == "true", remote=bool(remotes))
 
 
 def _git(folder: Path, *arguments: str) -> process.Completed:
@@ -108,5 +115,7 @@ def read_private_place(near: Path) -> str | None:
     try:
         with private_folder(near):
             return None
+    except InterruptedRunError:
+        raise
     except PipelinegenError as error:
         return f"{error.message}: {error.why}" if error.why else error.message

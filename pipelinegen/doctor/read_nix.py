@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelinegen import nix, nix_daemon, process
 from pipelinegen.characters import inert
-from pipelinegen.errors import CommandError, PipelinegenError
+from pipelinegen.errors import CommandError, InterruptedRunError, PipelinegenError
 
 TIMEOUT = 120.0
 """Seconds for one question."""
@@ -49,20 +49,24 @@ class SandboxFacts:
 
     Attributes:
         configured: the setting `sandbox`.
-        seen: `file` and `environment` of the machine; null where the build was not done.
+        seen: `processes`, `file` and `environment` of the machine; null where the build was not done.
         said: why it was not done.
+        shell: whether the machine has the builder of the probe.
     """
 
     configured: str
     seen: frozenset[str] | None
     said: str = ""
+    shell: bool = True
 
 
 def read_nix() -> NixFacts:
-    """Ask Nix. Never raises."""
+    """Ask Nix. Raises nothing but InterruptedRunError."""
     try:
         version = nix.version()
         settings = nix.settings()
+    except InterruptedRunError:
+        raise
     except PipelinegenError as error:
         return NixFacts(None, _words(error))
     return NixFacts(
@@ -79,10 +83,12 @@ def read_nix() -> NixFacts:
 def read_sandbox(settings: dict[str, str]) -> SandboxFacts:
     """Build something that looks around. What was configured is one thing, and what the kernel allows another.
 
-    Never raises.
+    Raises nothing but InterruptedRunError.
     """
     configured = settings.get("sandbox", "")
     word = secrets.token_hex(16)
+    # Another machine's sandbox says nothing of this one, unless it does all builds.
+    here = () if settings.get("max-jobs") == "0" else ("--option", "builders", "")
     with tempfile.TemporaryDirectory(prefix="pipelinegen-doctor-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # builds may run as another user, and what they look for is no secret
@@ -94,11 +100,13 @@ def read_sandbox(settings: dict[str, str]) -> SandboxFacts:
             derivation = _run("nix-instantiate", *arguments, _PROBE).text.strip()
             # The word stands in the environment of this command, as tokens do in that of a job.
             built = _run(
-                *("nix-store", "--option", "substitute", "false", "--realise", derivation), extra={_WORD: word}
+                *("nix-store", "--option", "substitute", "false", *here, "--realise", derivation), extra={_WORD: word}
             ).text.strip()
             seen = Path(built).read_text("utf-8").split()[1:]
+        except InterruptedRunError:
+            raise
         except (PipelinegenError, OSError) as error:
-            return SandboxFacts(configured, None, _words(error, 2000))
+            return SandboxFacts(configured, None, _words(error, 2000), Path("/bin/sh").exists())
     return SandboxFacts(configured, frozenset(seen))
 
 
@@ -133,6 +141,8 @@ def _add_to_store() -> None:
 def _trouble_of(work: Callable[[], None]) -> str | None:
     try:
         work()
+    except InterruptedRunError:
+        raise
     except (PipelinegenError, OSError) as error:
         return _words(error)
     return None
@@ -141,6 +151,8 @@ def _trouble_of(work: Callable[[], None]) -> str | None:
 def _listens() -> bool | None:
     try:
         return nix_daemon.listens_to_us()
+    except InterruptedRunError:
+        raise
     except PipelinegenError:
         return None
 

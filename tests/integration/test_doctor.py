@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelinegen.cli import run_command_line
+from pipelinegen.doctor import read_nix as read_nix_module
 from pipelinegen.doctor.judge_nix import judge_sandbox
 from pipelinegen.doctor.model import Status
 from pipelinegen.doctor.read_machine import read_checkout
@@ -42,7 +45,50 @@ WITH_SHELL = "sandbox-paths = /bin /lib /lib64 /usr"
 def test_without_a_sandbox_a_build_sees_files_and_the_environment_of_its_job() -> None:
     facts = read_sandbox(read_nix().settings)
     assert facts.configured == "false"
-    assert facts.seen == frozenset({"file", "environment"})
+    assert facts.seen == frozenset({"processes", "file", "environment"})
+
+
+@ONE_NIX
+@pytest.mark.nix
+@pytest.mark.usefixtures("nix_bin")
+def test_a_build_that_does_not_find_what_it_looks_for_is_in_no_sandbox_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where TMPDIR is private, or where a daemon outside of this container builds: file and word are not there.
+    blind = tmp_path / "probe.nix"
+    text = read_nix_module._PROBE.read_text()
+    changed = text.replace('-e "$canary"', "-e /nowhere/at/all").replace('*"$left$right"*', '*"nothing of the kind"*')
+    assert changed.count("nowhere") + changed.count("of the kind") == 2
+    blind.write_text(changed)
+    monkeypatch.setattr(read_nix_module, "_PROBE", blind)
+    facts = read_sandbox(read_nix().settings)
+    assert facts.seen == frozenset({"processes"})
+    assert judge_sandbox(facts).status is Status.WARNING
+
+
+@ONE_NIX
+@pytest.mark.nix
+def test_an_interrupt_ends_the_checklist(tmp_path: Path, nix_bin: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    slow = programs / "nix-store"
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *--realise*) sleep 60 ;; esac\nexec {nix_bin}/nix-store "$@"\n')
+    slow.chmod(0o755)
+    (tmp_path / "empty").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelinegen", "-C", tmp_path / "empty", "doctor", "--offline"],
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as doctor:
+        assert doctor.stdout is not None
+        told = [next(doctor.stdout)]
+        while not told[-1].lstrip().startswith(("ok       disk of the store", "warning  disk of the store")):
+            told.append(next(doctor.stdout))
+        doctor.send_signal(signal.SIGINT)
+        rest = doctor.communicate(timeout=60)[0]
+    assert doctor.returncode == 130
+    assert "git" not in rest
 
 
 @pytest.mark.nix

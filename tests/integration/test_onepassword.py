@@ -112,6 +112,12 @@ def test_a_token_that_is_none_names_the_variable(op: FakeOp, mode: str) -> None:
     assert "OP_SERVICE_ACCOUNT_TOKEN" in error.hint
 
 
+def test_an_op_that_says_the_secret_itself_does_not_have_it_shown(op: FakeOp) -> None:
+    op.behave("echoes the secret")
+    assert failing(CredentialsError).why.endswith("cannot write [masked] to the clipboard")
+    assert TOKEN not in repr(onepassword._KNOWN)
+
+
 @pytest.mark.parametrize("mode", ["forbidden", "new words", "echoes its token"])
 def test_what_is_refused_is_told_in_the_words_of_op_without_its_stamp(op: FakeOp, mode: str) -> None:
     op.behave(mode)

@@ -31,6 +31,14 @@ def test_without_a_socket_there_is_no_daemon(tmp_path: Path, monkeypatch: pytest
     assert listens_to_us()
 
 
+def test_a_socket_that_this_user_may_not_look_for_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIX_REMOTE", raising=False)
+    monkeypatch.setenv("NIX_STATE_DIR", "/nowhere/at/all")
+    # For root, too, a name that is too long is refused as a folder of others is for everybody else.
+    monkeypatch.setenv("NIX_DAEMON_SOCKET_PATH", f"/{'x' * 300}")
+    assert listens_to_us()
+
+
 @pytest.mark.parametrize(
     ("users", "listed"),
     [

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.nix.flake import copied
-from tests.integration.nix.modules import REAL_NIXOS, Nixos, real, stand_in
+from tests.integration.nix.modules import UNIVERSES, Nixos, real, stand_in
 
 
-@pytest.fixture(params=["stand-in", "real"])
+@pytest.fixture(params=UNIVERSES)
 def nixos(request: pytest.FixtureRequest, nix_bin: Path) -> Nixos:
     """Each test runs in the stand-in, and in NixOS's own modules where a folder with them is given."""
     found = stand_in(nix_bin) if request.param == "stand-in" else real(nix_bin)
-    if found is None:
-        pytest.skip(f"{REAL_NIXOS} names no folder with nixpkgs' lib and modules")
+    assert found is not None
     return found
 
 

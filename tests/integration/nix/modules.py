@@ -18,6 +18,10 @@ REAL_OPNIX = "PIPELINEGEN_OPNIX"
 """Environment variable: a folder with the source of OpNix."""
 
 
+UNIVERSES = ["stand-in", "real"] if os.environ.get(REAL_NIXOS) else ["stand-in"]
+"""In which NixOS modules are tested. Of the one that is not here, `test_real_nixos.py` alone says so."""
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """What an evaluation gave.

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.conftest import ONE_NIX
 from tests.integration.nix.layering import Graph, layers
-from tests.integration.nix.modules import REAL_NIXOS
+from tests.integration.nix.modules import REAL_NIXOS, UNIVERSES
 
 pytestmark = pytest.mark.nix
 
@@ -42,16 +42,12 @@ in
 Evaluate = Callable[..., Any]
 
 
-@pytest.fixture(params=["stand-in", "nixpkgs' own library"])
+@pytest.fixture(params=UNIVERSES)
 def library(request: pytest.FixtureRequest) -> str:
-    """A Nix expression of `lib`."""
-    stand_in: str = request.param
-    if stand_in == "stand-in":
+    """A Nix expression of `lib`: the stand-in's, or nixpkgs' own."""
+    if request.param == "stand-in":
         return f"import {ROOT}/nix/tests/stand-in/lib.nix"
-    folder = os.environ.get(REAL_NIXOS)
-    if not folder:
-        pytest.skip(f"{REAL_NIXOS} names no folder with nixpkgs' library")
-    return f"import {folder}/lib"
+    return f"import {os.environ[REAL_NIXOS]}/lib"
 
 
 @pytest.fixture

@@ -137,6 +137,14 @@ def test_only_the_default_branch_moves_latest(tmp_path: Path, door: Door) -> Non
     assert tags(door)["feature"] != latest
 
 
+@pytest.mark.parametrize("branch", ["latest", "latest-aarch64"])
+def test_a_branch_named_latest_moves_nothing_of_the_default_branch(tmp_path: Path, door: Door, branch: str) -> None:
+    named = {"CI_COMMIT_BRANCH": branch, "CI_COMMIT_REF_SLUG": branch}
+    assert publish(tmp_path, image(tmp_path / "image", "base"), door, **named).returncode == 0
+    assert door.manifest(REPOSITORY, branch) is None
+    assert set(tags(door)) == {SHA}
+
+
 def test_the_same_image_again_writes_nothing(tmp_path: Path, door: Door) -> None:
     program = image(tmp_path / "image", "base", "tools")
     first = publish(tmp_path, program, door)
@@ -258,6 +266,14 @@ def test_a_setting_that_is_missing_is_named(tmp_path: Path, door: Door, away: st
     done = publish(tmp_path, image(tmp_path / "image", "base"), door, **{away: ""})
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_project_without_a_registry_is_told_before_anything_is_built(tmp_path: Path, door: Door) -> None:
+    # What GitLab makes of `$CI_REGISTRY_IMAGE/pipelinegen-ci` there.
+    nowhere = {"CI_REGISTRY": "", "CI_REGISTRY_IMAGE": "", "PIPELINEGEN_IMAGE_REPOSITORY": "/pipelinegen-ci"}
+    done = publish(tmp_path, tmp_path / "no-image", door, **nowhere)
+    assert done.returncode == 2
+    assert "CI_REGISTRY_IMAGE" in done.stderr
 
 
 def test_the_budget_is_two_gigabytes() -> None:

@@ -93,7 +93,7 @@ UNITS = "lib.mapAttrs (_: unit: unit.text) config.systemd.units"
 
 @pytest.fixture
 def nixos(nix_bin: Path) -> Nixos:
-    """NixOS's own modules."""
+    """NixOS's own modules; skips where there are none."""
     found = real(nix_bin)
     if found is None:
         pytest.skip(f"{REAL_NIXOS} names no folder with nixpkgs' lib and modules")

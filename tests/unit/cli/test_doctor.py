@@ -74,21 +74,43 @@ def test_without_nix_that_alone_is_told() -> None:
     assert "CI image" in (check.hint or "")
 
 
-BOTH = frozenset({"file", "environment"})
+BOTH = frozenset({"processes", "file", "environment"})
+FILES = frozenset({"processes", "file"})
+NO_SHELL = "executing '/bin/sh': No such file or directory"
 
 
 @pytest.mark.parametrize(
     ("facts", "status", "words"),
     [
         (SandboxFacts("true", frozenset()), Status.OK, "on: a build sees neither"),
-        (SandboxFacts("true", None, "executing '/bin/sh': No such file or directory"), Status.OK, "on:"),
-        (SandboxFacts("false", BOTH), Status.WARNING, "off (configured: sandbox = false): a build saw the machine's"),
+        (SandboxFacts("true", None, NO_SHELL), Status.OK, "on:"),
+        (SandboxFacts("false", None, NO_SHELL, shell=False), Status.PROBLEM, "nothing can"),
+        (SandboxFacts("false", BOTH), Status.WARNING, "a build saw the machine's processes and"),
         (SandboxFacts("true", BOTH), Status.PROBLEM, "off, though configured"),
-        (SandboxFacts("relaxed", frozenset({"file"})), Status.PROBLEM, "off, though configured"),
+        (SandboxFacts("relaxed", FILES), Status.PROBLEM, "off, though configured"),
+        (SandboxFacts("relaxed", frozenset()), Status.WARNING, "__noChroot"),
+        (SandboxFacts("relaxed", None, NO_SHELL), Status.WARNING, "__noChroot"),
+        (SandboxFacts("true", frozenset({"file"})), Status.WARNING, "on, with a hole"),
+        (SandboxFacts("false", frozenset({"processes"})), Status.WARNING, "off (configured: sandbox = false)"),
+        (SandboxFacts("true", frozenset({"processes"})), Status.PROBLEM, "off, though configured"),
         (SandboxFacts("true", None, "cloning builder process: Operation not permitted"), Status.PROBLEM, "nothing can"),
         (SandboxFacts("", frozenset()), Status.OK, "not told"),
     ],
-    ids=["on", "on, without a shell", "off", "fallback", "relaxed fallback", "impossible", "setting not told"],
+    ids=[
+        "on",
+        "on, without a shell",
+        "no shell on the machine",
+        "off",
+        "fallback",
+        "relaxed fallback",
+        "relaxed",
+        "relaxed, without a shell",
+        "a path let in",
+        "off elsewhere",
+        "fallback elsewhere",
+        "impossible",
+        "setting not told",
+    ],
 )
 def test_the_sandbox_is_judged_by_what_a_build_saw(facts: SandboxFacts, status: Status, words: str) -> None:
     check = judge_nix.judge_sandbox(facts)
@@ -98,7 +120,7 @@ def test_the_sandbox_is_judged_by_what_a_build_saw(facts: SandboxFacts, status: 
 
 def test_where_a_build_saw_the_job_it_is_told_that_it_can_read_tokens() -> None:
     assert "can read the tokens of its job" in (judge_nix.judge_sandbox(SandboxFacts("false", BOTH)).hint or "")
-    only_files = judge_nix.judge_sandbox(SandboxFacts("false", frozenset({"file"}))).hint or ""
+    only_files = judge_nix.judge_sandbox(SandboxFacts("false", FILES)).hint or ""
     assert "another user" in only_files
     assert "tokens" not in only_files
 
@@ -119,12 +141,15 @@ def test_a_machine_should_build_for_a_configured_runner(
     assert judge_nix.judge_system(settings, wanted).status is status
 
 
+NASTY = "/builds/x; $(touch here)"
+
+
 @pytest.mark.parametrize(
     ("checkout", "status", "words"),
     [
         (Checkout(found=False), Status.SKIPPED, "everything counts as changed"),
         (Checkout(found=True, remote=True), Status.OK, "whole history"),
-        (Checkout(found=True, trouble="detected dubious ownership", owner=False), Status.PROBLEM, "another user"),
+        (Checkout(found=True, top=NASTY, trouble="dubious ownership", owner=False), Status.PROBLEM, "another user"),
         (Checkout(found=True, trouble="bad config"), Status.PROBLEM, "bad config"),
         (Checkout(found=True, shallow=True, remote=True), Status.OK, "is fetched"),
         (Checkout(found=True, shallow=True), Status.WARNING, "nothing to fetch the rest from"),
@@ -132,15 +157,15 @@ def test_a_machine_should_build_for_a_configured_runner(
     ids=["none", "whole", "somebody else's", "broken", "shallow", "shallow without a remote"],
 )
 def test_a_checkout_is_judged_by_whether_git_reads_it(checkout: Checkout, status: Status, words: str) -> None:
-    check = by_name(judge_machine.judge_git(installed=True, checkout=checkout, folder="/builds/x"))["checkout"]
+    check = by_name(judge_machine.judge_git(installed=True, checkout=checkout))["checkout"]
     assert check.status is status
     assert words in check.message
-    assert ("safe.directory /builds/x" in (check.hint or "")) == (not checkout.owner)
+    assert (f"safe.directory '{NASTY}'" in (check.hint or "")) == (not checkout.owner)
 
 
 def test_missing_programs_count_where_they_are_needed() -> None:
     none = {"ssh": False, "ssh-keygen": False}
-    (git,) = judge_machine.judge_git(installed=False, checkout=Checkout(found=False), folder="/x")
+    (git,) = judge_machine.judge_git(installed=False, checkout=Checkout(found=False))
     assert git.missing_tool
     assert judge_machine.judge_ssh(none, deploys=True).missing_tool
     assert judge_machine.judge_ssh(none, deploys=False).status is Status.SKIPPED
@@ -179,6 +204,17 @@ def test_op_counts_where_secrets_are_references(
     check = judge_machine.judge_op(references, installed=installed, signed_in=signed_in, in_ci=in_ci)
     assert check.status is status
     assert check.missing_tool == (status is Status.PROBLEM)
+
+
+def test_references_are_found_in_settings_for_host_keys_and_in_variables_too() -> None:
+    hosts = {"web1": {"address": "a", "known_hosts_file": "op://v/ssh/hosts"}, "db1": {"address": "b"}}
+    held = {
+        "DEPLOY_KNOWN_HOSTS": " op://v/ssh/others\n",
+        "DEPLOY_SSH_KEY": "-----BEGIN",
+        "PIPELINEGEN_TOKEN": "op://a/b/c",
+    }
+    found = judge_secrets.references(parse({"hosts": hosts}), held)
+    assert found == ["$DEPLOY_KNOWN_HOSTS", "op://v/ssh/hosts", "$PIPELINEGEN_TOKEN"]
 
 
 SECRETS = parse(
