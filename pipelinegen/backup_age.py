@@ -17,6 +17,9 @@ METRIC = "attic_backup_last_success_timestamp_seconds"
 MOST_BYTES = 16_000_000
 FETCH_SECONDS = 30.0
 
+MOST_AHEAD = 600.0
+"""Seconds by which the server's clock may be ahead of ours. More is no time, such as one in milliseconds."""
+
 _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{.*\})?[ \t]+(\S+)(?:[ \t].*)?")
 
 
@@ -52,7 +55,7 @@ def read_metrics(source: str, directory: Path) -> str:
     where = source.partition("?")[0].rpartition("@")[2]
     try:
         answer = httpx.get(source, timeout=FETCH_SECONDS, follow_redirects=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise TransientError("the metrics cannot be fetched", where=where, why=type(error).__name__) from error
     if answer.status_code != httpx.codes.OK:
         raise TransientError("the metrics cannot be fetched", where=where, why=f"status {answer.status_code}")
@@ -63,7 +66,7 @@ def age(text: str, metric: str, now: float, most: int) -> float:
     """Seconds since the newest backup, which must be less than `most`.
 
     Raises:
-        StepFailedError: it is older, or there never was one, or the metric is not there.
+        StepFailedError: it is older, or there never was one, or the metric is not there, or is no time until now.
     """
     made = newest(text, metric)
     hint = "see the runbook for the cache server, and the log of its unit attic-backup.service"
@@ -74,6 +77,12 @@ def age(text: str, metric: str, now: float, most: int) -> float:
     if made <= 0:
         raise StepFailedError("there never was a backup", why=f"{metric} is {made:.0f}", hint=hint)
     old = now - made
+    if old < -MOST_AHEAD:
+        raise StepFailedError(
+            "the newest backup is from the future",
+            why=f"{metric} is {made:.0f}, and now is {now:.0f}",
+            hint="see the clocks of both machines; it is to be in seconds since the epoch",
+        )
     if old >= most:
         raise StepFailedError(
             "the newest backup is too old",

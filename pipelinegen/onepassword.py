@@ -146,8 +146,10 @@ def _secret(answer: _Answer, reference: str, purpose: str) -> str:
     except UnicodeDecodeError:
         why = "it is not UTF-8"
         raise CredentialsError(f"the {purpose} in 1Password is no text", where=reference, why=why) from None
+    if not text.strip() and answer.said:
+        raise _refusal(answer.code, answer.said, reference, purpose)  # as versions before 2.32.1 fail
     if not text.strip():
-        why = answer.said or "the field is there and holds nothing but white space"
+        why = "the field is there and holds nothing but white space"
         raise CredentialsError(f"the {purpose} in 1Password is empty", where=reference, why=why)
     return text
 

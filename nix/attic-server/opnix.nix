@@ -25,23 +25,24 @@ let
       mkDefault "${config.services.onepassword-secrets.outputDir}/${name}"
     );
 
-  # OpNix takes names in camelCase and no others. `services` are restarted when the secret changes.
+  # OpNix takes names in camelCase and no others. `services` are restarted when the secret changes: none for those that
+  # attic-environment-refresh takes over, for a restart with a bad secret would end the server.
   wanted = {
     environmentFile = {
       name = "atticEnvironment";
-      services = [ "attic-environment" ];
+      services = [ ];
     };
     tokenSecret = {
       name = "atticTokenSecret";
-      services = [ "attic-environment" ];
+      services = [ ];
     };
     s3AccessKeyId = {
       name = "atticS3AccessKeyId";
-      services = [ "attic-environment" ];
+      services = [ ];
     };
     s3SecretAccessKey = {
       name = "atticS3SecretAccessKey";
-      services = [ "attic-environment" ];
+      services = [ ];
     };
     offsiteAccessKeyId = {
       name = "atticOffsiteAccessKeyId";

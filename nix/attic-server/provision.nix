@@ -38,10 +38,8 @@ in
         "caddy.service"
         "network-online.target"
       ];
-      wants = [
-        "atticd.service"
-        "network-online.target"
-      ];
+      # Not atticd: who stopped it, such as a restore, does not want it back after an hour.
+      wants = [ "network-online.target" ];
       environment = mapAttrs (_: toString) {
         ATTIC_CONFIG = atticConfig;
         PIPELINEGEN_CONFIG = pipelinegenConfig;
@@ -49,7 +47,8 @@ in
         # The first certificate takes its time where the name in the DNS is new.
         PATIENCE = 30 * 60;
         PAUSE = 15;
-        SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
+        # The machine's, which has authorities of its own in it where `security.pki` names some.
+        SSL_CERT_FILE = "/etc/ssl/certs/ca-certificates.crt";
       };
       serviceConfig = import ./hardening.nix // {
         Type = "oneshot";

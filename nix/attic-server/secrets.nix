@@ -88,6 +88,8 @@ in
       description = "Take over changed secrets of the cache server";
       # Several files change at once: none of these changes may be the one too many.
       startLimitIntervalSec = 0;
+      # A provider that puts a new folder in the place of the old one, as sops-nix does, is not noticed otherwise.
+      startAt = "hourly";
       inherit environment unitConfig;
       serviceConfig = serviceConfig // {
         ExecStart = getExe refresh;

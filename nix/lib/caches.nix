@@ -3,11 +3,12 @@ let
   inherit (builtins)
     attrNames
     concatMap
-    concatStringsSep
     filter
+    head
     isString
     listToAttrs
     mapAttrs
+    match
     sort
     split
     stringLength
@@ -30,18 +31,28 @@ let
   # As an entry of `substituters`. What is written here wins over the priority that the cache names itself.
   substituter =
     cache:
-    if cache ? priority && cache.priority != null then
-      "${cache.url}?priority=${toString cache.priority}"
+    let
+      # As in s3://bucket?region=eu-central-003.
+      query = match "[^?]*[?](.*)" cache.url;
+      said = query != null && match ".*priority=.*" (head query) != null;
+    in
+    if cache.priority or null == null || said then
+      cache.url
     else
-      cache.url;
+      "${cache.url}${if query == null then "?" else "&"}priority=${toString cache.priority}";
 
   byPriority =
     caches:
     let
-      key = name: [
-        (caches.${name}.priority or priorities.private)
-        name
-      ];
+      key =
+        name:
+        let
+          priority = caches.${name}.priority or null;
+        in
+        [
+          (if priority == null then priorities.private else priority)
+          name
+        ];
     in
     map (name: caches.${name}) (sort (one: other: key one < key other) (attrNames caches));
 
@@ -88,7 +99,7 @@ let
       here =
         cache:
         cache.backend or "nix" == "attic" && substring 0 (stringLength prefix) cache.url == prefix;
-      nameOf = cache: substring (stringLength prefix) (-1) cache.url;
+      nameOf = cache: head (match "(.*[^/])/*" (substring (stringLength prefix) (-1) cache.url));
       found = chosen here (config.caches or { });
     in
     listToAttrs (
@@ -128,13 +139,9 @@ in
     ofConfig
     onAttic
     priorities
-    priorityOf
     provisionedBy
     settingsFor
     substituter
     upstream
     ;
-
-  # Where a line of text is wanted, as in nix.conf.
-  line = concatStringsSep " ";
 }

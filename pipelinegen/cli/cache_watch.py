@@ -34,6 +34,8 @@ def report(
 
     from pipelinegen.cache.trust import publish_caches
     from pipelinegen.cli.flow import make_request
+    from pipelinegen.cli.metrics import branch, sent
+    from pipelinegen.cli.options import place
     from pipelinegen.console import Console
     from pipelinegen.errors import UsageError
     from pipelinegen.files import write_atomic
@@ -61,8 +63,10 @@ def report(
         write_atomic(session.directory / file, record + "\n")
     if text is not None:
         write_atomic(session.directory / text, report_text(found, lambda words, _: words))
-    if metrics is not None:
-        write_atomic(session.directory / metrics, report_metrics(found))
+    measured = place(session, metrics)
+    if measured is not None:
+        with sent(session, measured, "cache", ref=branch(session)):
+            write_atomic(measured, report_metrics(found))
     if as_json:
         click.echo(record)
     else:

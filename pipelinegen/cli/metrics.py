@@ -19,7 +19,7 @@ def sent(session: Session, file: Path | None, kind: str, **labels: str) -> Itera
 
     Args:
         file: OpenMetrics text; null where none is written.
-        kind: `plan`, `build`, `push` or `deploy`.
+        kind: `plan`, `build`, `push`, `deploy` or `cache`.
         labels: what tells the latest of one thing from the latest of another, such as its host.
     """
     url = session.env.metrics_url

@@ -76,7 +76,7 @@ def _secrets(request: Request, config: Config, *, op: bool) -> Iterator[Check]:
         return
     environment = request.environment
     yield judge_machine.judge_op(
-        judge_secrets.references(config, environment),
+        judge_secrets.references(config, request.env, environment),
         installed=op,
         signed_in=signed_in(environment),
         in_ci=request.env.in_ci,

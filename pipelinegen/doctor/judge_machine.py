@@ -88,11 +88,14 @@ def judge_op(references: Iterable[str], *, installed: bool, signed_in: bool, in_
     name = "1password"
     count = len(set(references))
     if not count:
-        return skipped(name, "no setting and no variable of this job is a reference (op://…)")
+        return skipped(name, "nothing that is needed here is a reference (op://…)")
     told = "1 secret is a reference" if count == 1 else f"{count} secrets are references"
     if not installed:
         return missing(name, f"{told}, and op is not installed", "install 1Password's command (1password-cli)")
     if not signed_in and in_ci:
-        hint = "set OP_SERVICE_ACCOUNT_TOKEN in the project's CI/CD variables, or OP_CONNECT_HOST and OP_CONNECT_TOKEN"
+        hint = (
+            "set OP_SERVICE_ACCOUNT_TOKEN, or OP_CONNECT_HOST and OP_CONNECT_TOKEN, in the project's CI/CD variables, "
+            "for the environment of this job alone where it has one"
+        )
         return warning(name, f"{told}, and nobody is signed in in this job", hint)
     return ok(name, f"{told}, and op is installed" + (", signed in" if signed_in else "; it asks who you are"))

@@ -48,13 +48,23 @@ def named_secrets(config: Config) -> list[Named]:
     return [Named(one, one in used.building, one in used.publishing, one in used.deploying) for one in names]
 
 
-def references(config: Config, environment: Mapping[str, str]) -> list[str]:
-    """The settings, and the variables of this job (with a `$`), that are references."""
-    found = [one.name for one in named_secrets(config)]
+def references(config: Config, env: CiEnv, environment: Mapping[str, str]) -> list[str]:
+    """The settings, and the variables of this job (with a `$`), that are references and that this job needs.
+
+    On a machine that is no job of GitLab's all count. A job that builds needs nothing of those that deploy: to tell
+    it to sign in for them would be bad advice.
+    """
+    found = {one.name for one in named_secrets(config) if one.building or _is_for(env, _environments(one, config))}
     # Host keys are no secret, and may be kept with those that are.
-    found += sorted({host.known_hosts_file for host in config.hosts.values() if host.known_hosts_file})
-    found.append("$PIPELINEGEN_TOKEN")
-    return [name for name in found if is_reference(_held(name, environment))]
+    for name, host in config.hosts.items():
+        if host.known_hosts_file and _is_for(env, [host.environment or environment_name(name)]):
+            found.add(host.known_hosts_file)
+    return sorted(name for name in {*found, "$PIPELINEGEN_TOKEN"} if is_reference(_held(name, environment)))
+
+
+def _is_for(env: CiEnv, environments: list[str]) -> bool:
+    """Whether this job is one of those with these environments, or may be one of any."""
+    return not env.gitlab or (env.environment in environments if environments else env.environment is None)
 
 
 def _held(name: str, environment: Mapping[str, str]) -> str:
@@ -90,7 +100,7 @@ def _judge(one: Named, config: Config, env: CiEnv, *, there: bool) -> Check:
         )
     if there:
         return ok(name, f"{told}: there")
-    if gated and env.environment not in meant:
+    if gated and not _is_for(env, meant):
         here = f"environment {env.environment}" if env.environment else "a job without an environment"
         return ok(name, f"{told}: not in {here}, as it should be")
     if not env.protected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from pipelinegen.cache.provisioning.info import CacheInfo, Finding
 from pipelinegen.cache.provisioning.survey import survey
@@ -16,9 +16,10 @@ SECONDS = 15.0
 """That GitLab may take to answer."""
 
 
-def read_caches(config: Config) -> list[CacheInfo]:
-    """What every cache says of itself."""
-    return [_read(name, cache) for name, cache in sorted(config.caches.items())]
+def read_caches(config: Config) -> Iterator[CacheInfo]:
+    """What every cache says of itself, one after the other: one that is silent takes its time."""
+    for name, cache in sorted(config.caches.items()):
+        yield _read(name, cache)
 
 
 def _read(name: str, cache: CacheConfig) -> CacheInfo:
@@ -39,7 +40,7 @@ def _read(name: str, cache: CacheConfig) -> CacheInfo:
         )
 
 
-def judge_caches(infos: Sequence[CacheInfo]) -> Iterable[Check]:
+def judge_caches(infos: Iterable[CacheInfo]) -> Iterable[Check]:
     """One line for each cache: its worst finding; `cache info` has all. Pure."""
     for info in infos:
         name = f"cache {info.name}"

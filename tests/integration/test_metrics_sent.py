@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from pipelinegen import pushgateway
+from pipelinegen.errors import StepFailedError, TransientError
 from pipelinegen.history import BuildTime, Times
 from pipelinegen.history_files import write_times
 
@@ -43,7 +47,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def server(url: str, *command: str) -> Iterator[str]:
     """A server that answers at `url` until the block ends."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -143,10 +147,23 @@ def test_a_token_opens_a_gateway_behind_caddy(folder: Path, gateway: str, tmp_pa
     [
         ("http://127.0.0.1:1", "the Pushgateway does not answer"),
         ("gateway", "PIPELINEGEN_METRICS_URL is no address"),
+        ("https://[::1", "PIPELINEGEN_METRICS_URL is no address"),
+        ("https://gateway.example.org/?secret", "PIPELINEGEN_METRICS_URL is no address"),
+        ("https://gateway.example.org:port", "the Pushgateway cannot be asked from this job"),
+        ("https://gateway..example.org", "the Pushgateway cannot be asked from this job"),
         ("https://user:secret@gateway.example.org", "PIPELINEGEN_METRICS_URL holds a password"),
         ("http://gateway.example.org", "the token for the Pushgateway would be sent in the clear"),
     ],
-    ids=["nobody there", "no address", "a password in the address", "a token in the clear"],
+    ids=[
+        "nobody there",
+        "no address",
+        "a bracket left open",
+        "a question in the address",
+        "no port",
+        "no name",
+        "a password in the address",
+        "a token in the clear",
+    ],
 )
 def test_a_gateway_that_cannot_be_used_is_a_warning(folder: Path, tmp_path: Path, url: str, says: str) -> None:
     (tmp_path / "token").write_text(TOKEN)
@@ -155,6 +172,46 @@ def test_a_gateway_that_cannot_be_used_is_a_warning(folder: Path, tmp_path: Path
     assert f"the metrics were not sent: {says}" in done.stderr
     assert "secret" not in done.stderr
     assert (folder / "metrics.txt").is_file()
+
+
+@contextlib.contextmanager
+def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """One that takes a single connection, and reads what it is told first."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), one.accept()[0] as connection:
+                connection.recv(65536)
+                answer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{one.getsockname()[1]}"
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            connection.sendall(b"X-Here: I am\r\n")
+            time.sleep(0.05)
+
+    monkeypatch.setattr(pushgateway, "SECONDS", 0.5)
+    began = time.monotonic()
+    with raw_server(drip) as url, pytest.raises(TransientError, match="does not answer"):
+        pushgateway.send("a 1\n", url, {})
+    assert time.monotonic() - began < 5
+
+
+def test_the_token_follows_no_redirection_and_goes_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 307 Temporary\r\nLocation: http://localhost:1/\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with raw_server(elsewhere) as url, pytest.raises(StepFailedError) as caught:
+        pushgateway.send("a 1\n", url, {}, SecretStr(TOKEN))
+    assert caught.value.why == "it answered 307"
 
 
 def test_metrics_of_an_earlier_run_are_not_sent(folder: Path, gateway: str) -> None:

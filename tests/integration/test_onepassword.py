@@ -14,6 +14,7 @@ import pytest
 
 from pipelinegen import config_file, onepassword, secret_files
 from pipelinegen.cache.nix_store import NixStoreCache
+from pipelinegen.cache.provisioning.survey import survey
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
@@ -147,16 +148,18 @@ def test_what_is_not_there_is_no_passing_trouble(op: FakeOp, reference: str, sai
     ("mode", "message"),
     [
         ("prints nothing", "is empty"),
-        ("old server error", "is empty"),
         ("huge", "is not in 1Password at this place"),
         ("not utf-8", "is no text"),
     ],
 )
 def test_output_that_is_no_secret_is_refused(op: FakeOp, mode: str, message: str) -> None:
     op.behave(mode)
-    error = failing(CredentialsError)
-    assert message in error.message
-    assert (error.why == "unknown answer of the server") or mode != "old server error" or "520" in error.why
+    assert message in failing(CredentialsError).message
+
+
+def test_an_old_op_that_fails_with_exit_code_0_is_understood_by_what_it_says(op: FakeOp) -> None:
+    op.behave("old server error")
+    assert failing(TransientError).why == "(520) unknown answer of the server"
 
 
 def test_a_hanging_op_is_ended(op: FakeOp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +312,14 @@ def test_a_wrong_netrc_reference_makes_a_cache_unknown_rather_than_empty(op: Fak
     assert answers == {path: None}
     assert trouble == "1Password does not give the netrc file of cache ours"
     assert op.calls
+
+
+def test_a_cache_whose_netrc_file_cannot_be_had_now_is_a_finding_among_others(op: FakeOp, tmp_path: Path) -> None:
+    op.behave("no network")
+    config = CacheConfig(url=f"file://{tmp_path}", public_key="a-1:AAAA", netrc_file=REFERENCE)
+    (finding,) = survey("ours", config, time.time).findings
+    assert finding.exit_code == 1
+    assert "1Password does not give the netrc file of cache ours now" in finding.message
 
 
 def test_the_first_users_three_variables_work_as_they_are(op: FakeOp, private_key: str, tmp_path: Path) -> None:

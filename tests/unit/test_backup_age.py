@@ -36,14 +36,19 @@ def test_a_young_backup_is_fine() -> None:
     assert age(f"{METRIC} {10 * HOUR}\n", METRIC, 12.0 * HOUR, 26 * HOUR) == 2 * HOUR
 
 
+def test_a_clock_that_is_a_little_ahead_is_fine() -> None:
+    assert age(f"{METRIC} {12 * HOUR + 60}\n", METRIC, 12.0 * HOUR, 26 * HOUR) == -60
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (f"{METRIC} {1 * HOUR}\n", "the newest backup is too old"),
         (f"{METRIC} 0\n", "there never was a backup"),
         ("up 1\n", "nothing says when the last backup was made"),
+        (f"{METRIC} {27 * HOUR * 1000}\n", "the newest backup is from the future"),
     ],
-    ids=["old", "never", "no-metric"],
+    ids=["old", "never", "no-metric", "milliseconds"],
 )
 def test_doubt_fails(text: str, message: str) -> None:
     with pytest.raises(StepFailedError) as caught:
@@ -87,7 +92,7 @@ def test_a_server_is_asked(served: str, tmp_path: Path) -> None:
 def test_a_server_that_refuses_or_is_away_is_worth_another_try_and_no_password_is_told(
     served: str, tmp_path: Path
 ) -> None:
-    for url in (f"{served}/other?token=secret", "http://user:secret@127.0.0.1:1/metrics"):
+    for url in (f"{served}/other?token=secret", "http://user:secret@127.0.0.1:1/metrics", "http://a..b/?secret"):
         with pytest.raises(TransientError) as caught:
             read_metrics(url, tmp_path)
         assert "secret" not in f"{caught.value.message}{caught.value.where}{caught.value.why}"

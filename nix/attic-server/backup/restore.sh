@@ -64,8 +64,7 @@ if [ "$action" = list ]; then
   exit 0
 fi
 
-new=${database}_restoring stopped='' swapped=''
-before=${database}_before_$(date --utc +%Y%m%dt%H%M%S)
+new=${database}_restoring before='' stopped='' swapped=''
 
 put_back() {
   say "putting everything back as it was"
@@ -121,6 +120,9 @@ esac
 tables=$(inspect_dump "$dump") || die "nothing has been changed"
 made=$(date --utc --reference="$dump" +'%Y-%m-%d %H:%M:%S')
 [[ -z $(time_of "$choice") ]] || made=$(date --utc --date="@$(time_of "$choice")" +'%Y-%m-%d %H:%M:%S')
+
+# One that was killed within this second may have taken the name.
+until before=${database}_before_$(date --utc +%Y%m%dt%H%M%S) && ! database_exists "$before"; do sleep 1; done
 
 exists=''
 if database_exists "$database"; then

@@ -9,7 +9,7 @@ from pipelinegen.cache.provisioning.examine import NOWHERE, examine
 from pipelinegen.cache.provisioning.info import CacheInfo, Finding
 from pipelinegen.characters import inert
 from pipelinegen.config_caches import CacheConfig
-from pipelinegen.errors import CredentialsError, ToolError
+from pipelinegen.errors import CredentialsError, ToolError, TransientError
 from pipelinegen.secret_files import opened
 
 
@@ -41,7 +41,7 @@ def _nix_findings(name: str, cache: CacheConfig) -> Iterator[Finding]:
     except CredentialsError as error:
         yield Finding(exit_code=4, message=f"{error.message} ({error.where}): {error.why}", hint=error.hint)
         trouble = None
-    except ToolError as error:
+    except (ToolError, TransientError) as error:
         trouble = error.message
     if trouble is not None:
         refused = any(mark in trouble for mark in REFUSED)

@@ -32,10 +32,12 @@ class Case:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-DISK = '{fstype="ext4",instance="cache",mountpoint="/"}'
-TMPFS = '{fstype="tmpfs",instance="cache",mountpoint="/run"}'
-CACHE = {"instance": "cache"}
-DISK_LABELS = {"fstype": "ext4", "instance": "cache", "mountpoint": "/"}
+SERVER = 'job="cache-server"'
+DISK = f'{{fstype="ext4",instance="cache",mountpoint="/",{SERVER}}}'
+TMPFS = f'{{fstype="tmpfs",instance="cache",mountpoint="/run",{SERVER}}}'
+OTHER_DISK = '{fstype="ext4",instance="other",mountpoint="/",job="node"}'
+CACHE = {"instance": "cache", "job": "cache-server"}
+DISK_LABELS = {"fstype": "ext4", "mountpoint": "/", **CACHE}
 RATIO = '{cache="ci",project="fleet",ref="main"}'
 
 CASES = (
@@ -44,8 +46,9 @@ CASES = (
         {'attic_health_up{target="local"}': "1 0 1 0"}, {"target": "local"},
     ),
     Case(
-        "CacheServerUnreachable", "10m", {'probe_success{instance="https://a"}': "0x9"},
-        {'probe_success{instance="https://a"}': "1x9"}, {"instance": "https://a"},
+        "CacheServerUnreachable", "10m",
+        {'probe_success{instance="a",job="cache-probe"}': "0x9", 'probe_success{instance="b",job="other"}': "0x9"},
+        {'probe_success{instance="a",job="cache-probe"}': "1x9"}, {"instance": "a", "job": "cache-probe"},
     ),
     Case(
         "CacheServerNotWatched", "40m", {"attic_health_last_check_timestamp_seconds": "0x20"},
@@ -58,30 +61,39 @@ CASES = (
     Case(
         "CacheAnswersSlowly", "50m",
         {
-            'caddy_http_response_duration_seconds_bucket{method="GET",le="5"}': "0+90x20",
-            'caddy_http_response_duration_seconds_bucket{method="GET",le="10"}': "0+100x20",
-            'caddy_http_response_duration_seconds_bucket{method="GET",le="+Inf"}': "0+100x20",
+            f'caddy_http_response_duration_seconds_bucket{{{SERVER},method="GET",le="5"}}': "0+90x20",
+            f'caddy_http_response_duration_seconds_bucket{{{SERVER},method="GET",le="10"}}': "0+100x20",
+            f'caddy_http_response_duration_seconds_bucket{{{SERVER},method="GET",le="+Inf"}}': "0+100x20",
         },
-        {'caddy_http_response_duration_seconds_bucket{method="GET",le="5"}': "0+99x20"},
+        {f'caddy_http_response_duration_seconds_bucket{{{SERVER},method="GET",le="5"}}': "0+99x20"},
     ),
     Case(
         "CacheAnswersWithErrors", "40m",
         {
-            'caddy_http_request_duration_seconds_count{code="200"}': "0+90x20",
-            'caddy_http_request_duration_seconds_count{code="502"}': "0+10x20",
+            f'caddy_http_request_duration_seconds_count{{{SERVER},code="200"}}': "0+90x20",
+            f'caddy_http_request_duration_seconds_count{{{SERVER},code="502"}}': "0+10x20",
         },
-        {'caddy_http_request_duration_seconds_count{code="502"}': "0+1x20"},
+        {f'caddy_http_request_duration_seconds_count{{{SERVER},code="502"}}': "0+1x20"},
     ),
     Case(
-        "CertificateEndsSoon", "2h", {"probe_ssl_earliest_cert_expiry": f"{9 * 86400}x30"},
-        {"probe_ssl_earliest_cert_expiry": f"{29 * 86400}x30"},
+        "CertificateEndsSoon", "2h",
+        {
+            'probe_ssl_earliest_cert_expiry{job="cache-probe"}': f"{9 * 86400}x30",
+            "probe_ssl_earliest_cert_expiry": "0x30",
+        },
+        {'probe_ssl_earliest_cert_expiry{job="cache-probe"}': f"{29 * 86400}x30"}, {"job": "cache-probe"},
     ),
-    Case("DatabaseDown", "10m", {'pg_up{instance="cache"}': "0x9"}, {'pg_up{instance="cache"}': "1x9"}, CACHE),
+    Case(
+        "DatabaseDown", "10m",
+        {f'pg_up{{instance="cache",{SERVER}}}': "0x9", 'pg_up{instance="other",job="postgres"}': "0x9"},
+        {f'pg_up{{instance="cache",{SERVER}}}': "1x9"}, CACHE,
+    ),
     Case(
         "DiskFull", "30m",
         {
             f"node_filesystem_avail_bytes{DISK}": "5x9", f"node_filesystem_size_bytes{DISK}": "100x9",
             f"node_filesystem_avail_bytes{TMPFS}": "0x9", f"node_filesystem_size_bytes{TMPFS}": "100x9",
+            f"node_filesystem_avail_bytes{OTHER_DISK}": "0x9", f"node_filesystem_size_bytes{OTHER_DISK}": "100x9",
         },
         {f"node_filesystem_avail_bytes{DISK}": "50x9"},
         DISK_LABELS,
@@ -93,7 +105,10 @@ CASES = (
         {f"node_filesystem_avail_bytes{DISK}": "39-0.01x300"},
         DISK_LABELS,
     ),
-    Case("MetricsFileUnreadable", "30m", {"node_textfile_scrape_error": "1x9"}, {"node_textfile_scrape_error": "0x9"}),
+    Case(
+        "MetricsFileUnreadable", "30m", {f"node_textfile_scrape_error{{{SERVER}}}": "1x9"},
+        {f"node_textfile_scrape_error{{{SERVER}}}": "0x9"}, {"job": "cache-server"},
+    ),
     Case(
         "BackupTooOld", "1h", {"attic_backup_last_success_timestamp_seconds": "-130000x20"},
         {"attic_backup_last_success_timestamp_seconds": "-100000x20"},
@@ -122,6 +137,11 @@ CASES = (
         {'attic_storage_chunks{state="deleted"}': "5000x140 0 5000x140 0 5000x140 0 5000x200"}, {"state": "deleted"},
     ),
     Case(
+        # Ever fewer: a large collection goes on.
+        "ChunksNotRemoved", "48h", {'attic_storage_chunks{state="deleted"}': "300000x600"},
+        {'attic_storage_chunks{state="deleted"}': "300000-100x600"}, {"state": "deleted"},
+    ),
+    Case(
         "UploadsStuck", "30h", {"attic_storage_stuck_chunks": "0+10x400"},
         {"attic_storage_stuck_chunks": "9000x400"},
     ),
@@ -129,15 +149,23 @@ CASES = (
         "StorageNotCounted", "3h", {"attic_storage_last_success_timestamp_seconds": "-180000x40"},
         {"attic_storage_last_success_timestamp_seconds": "-80000x40"},
     ),
-    Case(
-        "DeploymentFailed", "5m",
-        {'pipelinegen_deploy_exit_code{host="web1"}': "1x9", 'pipelinegen_deploy_rollbacks_total{host="web1"}': "0x9"},
-        {'pipelinegen_deploy_exit_code{host="web1"}': "0x9"}, {"host": "web1"},
-    ),
-    Case(
-        "DeploymentRolledBack", "5m",
-        {'pipelinegen_deploy_exit_code{host="web1"}': "20x9", 'pipelinegen_deploy_rollbacks_total{host="web1"}': "1x9"},
-        {'pipelinegen_deploy_rollbacks_total{host="web1"}': "0x9"}, {"host": "web1"},
+    *(
+        Case(
+            alert, "70m",
+            {f'pipelinegen_deploy_result{{host="web1",result="{result}"}}': "1x20"},
+            {f'pipelinegen_deploy_result{{host="web1",result="{result}"}}': "_x20",
+             f'pipelinegen_deploy_result{{host="web1",result="{quiet}"}}': "1x20"},
+            {"host": "web1", "result": result},
+        )
+        for alert, result, quiet in (
+            ("DeploymentFailed", "failed", "deployed"),
+            ("DeploymentFailed", "rollback-failed", "rolled-back"),
+            ("DeploymentFailed", "rolled-back-unhealthy", "refused"),
+            ("DeploymentFailed", "boot-failed", "warnings"),
+            ("DeploymentFailed", "state-unknown", "locked"),
+            ("DeploymentRolledBack", "rolled-back", "rollback-failed"),
+            ("DeploymentIncomplete", "refused", "unchanged"),
+        )
     ),
     Case(
         "PushesFail", "2h", {'pipelinegen_push_failures_total{cache="ci",class="server",project="fleet"}': "2x30"},
@@ -195,7 +223,7 @@ def test_prometheus_takes_the_rules(promtool: str) -> None:
 
 
 def test_every_rule_has_a_case_and_every_alert_has_words_for_people() -> None:
-    assert sorted(rule["alert"] for rule in rules()) == sorted(case.alert for case in CASES)
+    assert sorted(rule["alert"] for rule in rules()) == sorted({case.alert for case in CASES})
     for rule in rules():
         assert set(rule["annotations"]) == {"summary", "description"}
         assert rule["labels"]["severity"] in {"critical", "warning"}

@@ -235,8 +235,34 @@ def test_the_credentials_for_the_dns_reach_caddy_and_nothing_else(nixos: Nixos) 
     assert found["unitConfig"]["RequiresMountsFor"] == ["/run/secrets/dns.env"]
 
 
+@pytest.mark.parametrize(
+    ("path", "rules"),
+    [
+        pytest.param("/srv/attic", ["d /srv/attic 0700 atticd atticd -"], id="elsewhere"),
+        pytest.param("/var/lib/atticd/storage", [], id="in-its-own-folder"),
+        pytest.param("/var/lib/atticd", [], id="its-own-folder"),
+    ],
+)
+def test_chunks_outside_the_server_s_own_folder_belong_to_a_user_that_there_always_is(
+    nixos: Nixos, path: str, rules: list[str]
+) -> None:
+    settings = f'{ON_DISK} storage.local.path = "{path}";'
+    wanted = """{
+      rules = builtins.filter (lib.hasInfix "atticd") config.systemd.tmpfiles.rules;
+      user = config.users.users.atticd or null; group = config.users.groups ? atticd;
+      mounts = config.systemd.services.atticd.unitConfig.RequiresMountsFor;
+    }"""
+
+    found = value(nixos, wanted, settings)
+
+    assert found["rules"] == rules
+    assert found["group"] is bool(rules)
+    assert (found["user"] or {}).get("isSystemUser", False) is bool(rules)
+    assert found["mounts"] == ([path] if rules else [])
+
+
 PROVISION = """{
-  inherit (config.systemd.services.attic-provision) after environment serviceConfig;
+  inherit (config.systemd.services.attic-provision) after wants environment serviceConfig;
   timer = config.systemd.timers.attic-provision.timerConfig;
 }"""
 
@@ -246,7 +272,9 @@ def test_a_timer_provisions_the_caches_so_that_no_deployment_waits_for_a_certifi
 
     assert unit["timer"] == {"OnActiveSec": "5s", "OnUnitInactiveSec": "1h"}
     assert {"atticd.service", "caddy.service", "network-online.target"} <= set(unit["after"])
+    assert "atticd.service" not in unit["wants"], "who stopped it does not want it back after an hour"
     assert unit["environment"]["CACHES"] == "ci prod"
+    assert unit["environment"]["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
     service = unit["serviceConfig"]
     assert (service["Type"], service["DynamicUser"], service["EnvironmentFile"], service["RuntimeDirectoryMode"]) == (
         "oneshot",

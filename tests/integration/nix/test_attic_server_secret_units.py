@@ -65,6 +65,10 @@ def test_a_complete_file_is_the_only_part(nixos: Nixos) -> None:
     assert found["paths"] == {"PathChanged": ["/run/secrets/attic.env"]}
 
 
+def test_secrets_are_looked_at_every_hour_too_for_a_new_folder_in_their_place_is_no_event(nixos: Nixos) -> None:
+    assert value(nixos, "config.systemd.services.attic-environment-refresh.startAt") in ("hourly", ["hourly"])
+
+
 def test_a_secret_is_a_string_since_a_path_would_be_copied_into_the_store(nixos: Nixos) -> None:
     with pytest.raises(EvaluationError, match="tokenSecretFile"):
         value(
@@ -83,14 +87,14 @@ def opnix(nixos: Nixos) -> str:
     return f"imports = [ {NIX}/tests/stand-in/opnix.nix ];"
 
 
-def test_opnix_fetches_each_secret_for_root_and_restarts_who_reads_it(nixos: Nixos) -> None:
+def test_opnix_fetches_each_secret_for_root_and_restarts_only_caddy_itself(nixos: Nixos) -> None:
     wanted = """builtins.mapAttrs (_: one: [ one.reference one.owner one.mode one.services ])
       config.services.onepassword-secrets.secrets"""
 
     assert value(nixos, wanted, ON_B2 + TAILNET + OPNIX, opnix(nixos)) == {
-        "atticTokenSecret": ["op://Infra/Attic/token-secret", "root", "0400", ["attic-environment"]],
-        "atticS3AccessKeyId": ["op://Infra/B2/key-id", "root", "0400", ["attic-environment"]],
-        "atticS3SecretAccessKey": ["op://Infra/B2/key", "root", "0400", ["attic-environment"]],
+        "atticTokenSecret": ["op://Infra/Attic/token-secret", "root", "0400", []],
+        "atticS3AccessKeyId": ["op://Infra/B2/key-id", "root", "0400", []],
+        "atticS3SecretAccessKey": ["op://Infra/B2/key", "root", "0400", []],
         "atticOffsiteAccessKeyId": ["op://Infra/Offsite/key-id", "root", "0400", []],
         "atticOffsiteSecretAccessKey": ["op://Infra/Offsite/key", "root", "0400", []],
         "atticDnsCredentials": ["op://Infra/DNS/environment", "root", "0400", ["caddy"]],

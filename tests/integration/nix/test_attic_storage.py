@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.integration.nix.postgresql import Cluster, cluster, postgres_folder
 from tests.integration.test_metrics_sent import free_port, server
 
 ROOT = Path(__file__).parents[3]
@@ -53,91 +53,43 @@ SELECT nar.id, 0, chunk.id FROM nar, chunk WHERE nar_size = 1000 AND remote_file
 """
 
 
-@dataclass(frozen=True)
-class Database:
-    """A PostgreSQL of our own on a socket in a folder, with the database `atticd`."""
-
-    folder: Path
-    programs: Path
-    user: str
-
-    def psql(self, text: str, database: str = "atticd") -> str:
-        command: list[str | Path] = [
-            self.programs / "psql",
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            self.folder,
-            "-U",
-            self.user,
-            database,
-        ]
-        return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
-
-    def migrate(self) -> None:
-        """Attic's own tables, made by the real server."""
-        settings = self.folder / "server.toml"
-        settings.write_text(
-            f'[database]\nurl = "postgresql:///atticd?host={self.folder}&user={self.user}"\n'
-            f'[storage]\ntype = "local"\npath = "{self.folder}"\n[jwt.signing]\n'
-            f'token-hs256-secret-base64 = "{SECRET}"\n'
-            "[chunking]\nnar-size-threshold = 65536\nmin-size = 16384\navg-size = 65536\nmax-size = 262144\n"
-        )
-        subprocess.run([ATTICD, "-f", settings, "--mode", "db-migrations"], capture_output=True, check=True)
-
-    def count(self, metrics: Path, retention: int = 0, *, user: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the script as the unit does."""
-        environment = {
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "PGHOST": str(self.folder),
-            "PGUSER": self.user,
-            "ATTIC_STORAGE_SQL": str(HERE / "storage.sql"),
-            "ATTIC_RETENTION": str(retention),
-            "ATTIC_POSTGRES_USER": user,
-            "ATTIC_METRICS_FOLDER": str(metrics),
-        }
-        return subprocess.run([HERE / "storage.sh"], env=environment, capture_output=True, text=True, check=False)
+def migrate(postgres: Cluster) -> None:
+    """Attic's own tables, made by the real server."""
+    settings = postgres.folder / "server.toml"
+    settings.write_text(
+        f'[database]\nurl = "postgresql:///atticd?host={postgres.folder}&user=postgres"\n'
+        f'[storage]\ntype = "local"\npath = "{postgres.folder}"\n[jwt.signing]\n'
+        f'token-hs256-secret-base64 = "{SECRET}"\n'
+        "[chunking]\nnar-size-threshold = 65536\nmin-size = 16384\navg-size = 65536\nmax-size = 262144\n"
+    )
+    subprocess.run([ATTICD, "-f", settings, "--mode", "db-migrations"], capture_output=True, check=True)
 
 
-def _programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
-        return found[-1].parent
-    one = shutil.which("initdb")
-    if one is None:
-        pytest.skip("needs Debian's postgresql")
-    return Path(one).parent
+def count(place: Path, metrics: Path, retention: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as the unit does, against the PostgreSQL whose socket is in a folder."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PGHOST": str(place),
+        "PGUSER": "postgres",
+        "ATTIC_STORAGE_SQL": str(HERE / "storage.sql"),
+        "ATTIC_RETENTION": str(retention),
+        "ATTIC_POSTGRES_USER": "",
+        "ATTIC_METRICS_FOLDER": str(metrics),
+        **more,
+    }
+    return subprocess.run([HERE / "storage.sh"], env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    programs = _programs()
+def database() -> Iterator[Cluster]:
+    if postgres_folder() is None:
+        pytest.skip("needs Debian's postgresql")
     if not ATTICD.exists():
         pytest.skip(f"needs Attic's server in {ATTICD}")
-    folder = tmp_path_factory.mktemp("postgresql")
-    # It refuses to run as root.
-    as_user: list[str | Path] = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
-    if as_user:
-        shutil.chown(folder, "postgres")
-    user = "tester"
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run(
-        [*as_user, programs / "initdb", "-D", folder / "data", "-U", user, "-A", "trust"], check=True, cwd="/"
-    )
-    control = [*as_user, programs / "pg_ctl", "-D", folder / "data", "-w"]
-    subprocess.run([*control, "-l", folder / "log", "-o", options, "start"], check=True, cwd="/")
-    try:
-        made = Database(folder, programs, user)
-        made.psql("CREATE DATABASE atticd", "postgres")
-        if as_user:
-            folder.chmod(0o777)
-        made.migrate()
+    with cluster() as made:
+        made.sql("postgres", "CREATE DATABASE atticd")
+        migrate(made)
         yield made
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/")
 
 
 def values(file: Path) -> dict[str, float]:
@@ -156,8 +108,8 @@ def check_with_promtool(file: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_a_server_without_caches_has_figures(database: Database, tmp_path: Path) -> None:
-    done = database.count(tmp_path)
+def test_a_server_without_caches_has_figures(database: Cluster, tmp_path: Path) -> None:
+    done = count(database.folder, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     found = values(tmp_path / "attic-storage.prom")
     assert not [name for name in found if "cache=" in name]
@@ -165,10 +117,10 @@ def test_a_server_without_caches_has_figures(database: Database, tmp_path: Path)
     assert found["attic_storage_orphan_chunks"] == 0
 
 
-def test_what_caches_hold_is_counted(database: Database, tmp_path: Path) -> None:
-    database.psql(f"BEGIN; {ROWS} COMMIT;")
+def test_what_caches_hold_is_counted(database: Cluster, tmp_path: Path) -> None:
+    database.sql("atticd", f"BEGIN; {ROWS} COMMIT;")
     started = time.time()
-    done = database.count(tmp_path, retention=30 * 86400)
+    done = count(database.folder, tmp_path, retention=30 * 86400)
     assert (done.returncode, done.stderr) == (0, "")
     file = tmp_path / "attic-storage.prom"
     check_with_promtool(file)
@@ -209,12 +161,12 @@ def test_what_caches_hold_is_counted(database: Database, tmp_path: Path) -> None
 
 
 def test_the_exporter_of_postgresql_needs_no_right_but_to_connect(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = shutil.which("prometheus-postgres-exporter")
     if program is None:
         pytest.skip("needs Debian's prometheus-postgres-exporter")
-    database.psql('CREATE ROLE "postgres-exporter" LOGIN')
+    database.sql("atticd", 'CREATE ROLE "postgres-exporter" LOGIN')
     source = f"user=postgres-exporter database=atticd host={database.folder} sslmode=disable"
     monkeypatch.setenv("DATA_SOURCE_NAME", source)
     address = f"127.0.0.1:{free_port()}"
@@ -225,17 +177,13 @@ def test_the_exporter_of_postgresql_needs_no_right_but_to_connect(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root takes the name of another")
-def test_root_asks_under_the_name_of_postgresql(database: Database, tmp_path: Path) -> None:
-    database.psql("CREATE ROLE postgres LOGIN")
-    own = Database(database.folder, database.programs, "postgres")
-    database.psql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO postgres")
-    done = own.count(tmp_path, user="postgres")
+def test_root_asks_under_the_name_of_postgresql(database: Cluster, tmp_path: Path) -> None:
+    done = count(database.folder, tmp_path, ATTIC_POSTGRES_USER="postgres")
     assert (done.returncode, done.stderr) == (0, "")
-    assert own.count(tmp_path, user="nobody-of-that-name").returncode != 0
+    assert count(database.folder, tmp_path, ATTIC_POSTGRES_USER="nobody-of-that-name").returncode != 0
 
 
-def test_figures_stay_as_they_were_where_the_database_does_not_answer(database: Database, tmp_path: Path) -> None:
+def test_figures_stay_as_they_were_where_the_database_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "attic-storage.prom").write_text("attic_storage_orphan_chunks 4\n")
-    nowhere = Database(tmp_path, database.programs, database.user)
-    assert nowhere.count(tmp_path).returncode != 0
+    assert count(tmp_path, tmp_path).returncode != 0
     assert (tmp_path / "attic-storage.prom").read_text() == "attic_storage_orphan_chunks 4\n"

@@ -213,8 +213,26 @@ def test_references_are_found_in_settings_for_host_keys_and_in_variables_too() -
         "DEPLOY_SSH_KEY": "-----BEGIN",
         "PIPELINEGEN_TOKEN": "op://a/b/c",
     }
-    found = judge_secrets.references(parse({"hosts": hosts}), held)
-    assert found == ["$DEPLOY_KNOWN_HOSTS", "op://v/ssh/hosts", "$PIPELINEGEN_TOKEN"]
+    found = judge_secrets.references(parse({"hosts": hosts}), CiEnv(), held)
+    assert found == ["$DEPLOY_KNOWN_HOSTS", "$PIPELINEGEN_TOKEN", "op://v/ssh/hosts"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "needed"),
+    [(None, ["op://v/read/x"]), ("publish", ["op://v/push/x", "op://v/read/x"]), ("web1", None), ("db1", None)],
+    ids=["a build", "publishing", "a host", "another host"],
+)
+def test_a_job_counts_the_references_that_it_needs_itself(environment: str | None, needed: list[str] | None) -> None:
+    cache = {"url": "https://a.example/p", "backend": "attic", "writers": "protected", "publish": True}
+    tokens = {"token_file": "op://v/read/x", "push_token_file": "op://v/push/x"}
+    hosts = {
+        host: {"address": "a", "ssh_key_file": f"op://v/{host}/key", "known_hosts_file": f"op://v/{host}/hosts"}
+        for host in ("web1", "db1")
+    }
+    config = parse({"caches": {"p": cache | tokens}, "hosts": hosts})
+    found = judge_secrets.references(config, CiEnv(gitlab=True, environment=environment), {})
+    of_host = ["op://v/read/x", f"op://v/{environment}/hosts", f"op://v/{environment}/key"]
+    assert found == (needed or sorted(of_host))
 
 
 SECRETS = parse(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.nix.backup.server import DAY, Cluster, Server, cluster, missing
+from tests.integration.nix.backup.server import DAY, Server, missing
+from tests.integration.nix.postgresql import Cluster, cluster
 
 
 @pytest.fixture(scope="package")

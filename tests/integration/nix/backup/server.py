@@ -1,19 +1,18 @@
-"""A PostgreSQL of our own with Attic's tables, and the scripts of the cache server's backup as they are run there."""
+"""A cache server in small: Attic's tables, and the scripts of its backup as they are run there."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.integration.nix.postgresql import Cluster, postgres_folder
 
 ROOT = Path(__file__).parents[4]
 SCRIPTS = ROOT / "nix" / "attic-server" / "backup"
@@ -47,14 +46,6 @@ HOSTILE = "a\tb\\nc\\.\n\\.\n\\! touch /tmp/never; COPY x FROM PROGRAM 'false'; 
 """Content that a careless reader of dumps would trip over."""
 
 
-def postgres_folder() -> Path | None:
-    """Where PostgreSQL's programs are: Debian keeps them off PATH."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name), reverse=True)
-    found = shutil.which("initdb")
-    folders = [*debian, *([Path(found).parent] if found else [])]
-    return next((one for one in folders if (one / "postgres").exists() and (one / "pg_isready").exists()), None)
-
-
 def missing() -> str | None:
     """Why the scripts cannot be run here."""
     if postgres_folder() is None:
@@ -68,102 +59,6 @@ def insert(table: str, **values: object) -> str:
     columns = ", ".join(f'"{name}"' for name in values)
     quoted = ", ".join("'{}'".format(str(value).replace("'", "''")) for value in values.values())
     return f"INSERT INTO {table} ({columns}) VALUES ({quoted});"  # noqa: S608  # our own tests' values
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A running PostgreSQL that listens on a socket in `folder` alone."""
-
-    folder: Path
-    user: str
-    """The system's user that it runs as; empty: ours."""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What its clients need."""
-        return {"PGHOST": str(self.folder), "PGUSER": "postgres", "ATTIC_POSTGRES_USER": self.user}
-
-    def sql(self, database: str, text: str) -> list[str]:
-        """Rows, as lines."""
-        argv = ["psql", "-XqtA", "-v", "ON_ERROR_STOP=1", "-d", database]
-        environment = {**os.environ, **self.environment}
-        done = subprocess.run(argv, input=text, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
-
-    def databases(self) -> set[str]:
-        """Names of those that are not PostgreSQL's own."""
-        return set(self.sql("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate")) - {"postgres"}
-
-    def clear(self) -> None:
-        """Drop every database."""
-        for name in self.databases():
-            self.sql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
-
-    def dump(self, file: Path, *, options: str = "-C") -> None:
-        """As services.postgresqlBackup makes it."""
-        environment = {**os.environ, **self.environment}
-        command = f"set -o pipefail; pg_dump {options} atticd | zstd -q -c -6 --rsyncable >{file}"
-        subprocess.run(["bash", "-c", command], env=environment, check=True)
-
-    def content(self, database: str = "atticd") -> str:
-        """Everything in it, as text."""
-        argv = ["pg_dump", "--data-only", "--inserts", database]
-        environment = {**os.environ, **self.environment}
-        text = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
-        return "\n".join(line for line in text.splitlines() if "restrict" not in line)
-
-
-def _as(user: str) -> list[str]:
-    return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"] if user else []
-
-
-@contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A new one with the role `atticd`; it is gone afterwards."""
-    programs = postgres_folder()
-    assert programs is not None
-    # PostgreSQL refuses to be root.
-    user = "postgres" if os.geteuid() == 0 else ""
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # pytest's folders are closed to others
-    try:
-        if user:
-            shutil.chown(folder, user, user)
-        data = folder / "data"
-        argv = [
-            *_as(user),
-            str(programs / "initdb"),
-            "-D",
-            str(data),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run(argv, cwd=folder, capture_output=True, check=True)
-        settings = ["listen_addresses=", "fsync=off", "max_connections=50", f"unix_socket_directories={folder}"]
-        server = [*_as(user), str(programs / "postgres"), "-D", str(data)]
-        for setting in settings:
-            server += ["-c", setting]
-        with (folder / "log").open("wb") as log:
-            child = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            made = Cluster(folder, user)
-            ready = [str(programs / "pg_isready"), "-q", "-h", str(folder)]
-            for _ in range(100):
-                if subprocess.run(ready, check=False).returncode == 0:
-                    break
-                time.sleep(0.1)
-            made.sql("postgres", "CREATE ROLE atticd LOGIN")
-            yield made
-        finally:
-            child.send_signal(signal.SIGINT)
-            child.wait(30)
-    finally:
-        shutil.rmtree(folder)
 
 
 @dataclass

@@ -23,7 +23,8 @@ from tests.attic_server.process import NO_TLS
 from tests.attic_server.real import RealAttic, Settings, environment, find_atticd, real_problem
 from tests.integration.attic.pushing import Paths, Scene, build
 from tests.integration.conftest import ONE_NIX
-from tests.integration.nix.backup.server import ROOT, SCRIPTS, Cluster, Server
+from tests.integration.nix.backup.server import ROOT, SCRIPTS, Server
+from tests.integration.nix.postgresql import Cluster
 
 pytestmark = [pytest.mark.nix, pytest.mark.processes, pytest.mark.xdist_group("postgresql"), ONE_NIX]
 
