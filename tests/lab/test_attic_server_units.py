@@ -36,6 +36,7 @@ in {
   path = unit config.systemd.paths.attic-environment-refresh
     // { inherit (config.systemd.paths.attic-environment-refresh) pathConfig; };
   inherit (config.systemd.services.atticd) serviceConfig;
+  limit = config.systemd.services.atticd.startLimitIntervalSec;
   file = config.services.atticd.environmentFile;
 }"""
 # As nixpkgs' module has it, with a program that does nothing.
@@ -92,12 +93,15 @@ def server(make_host: MakeHost) -> Host:
         ),
         "attic-environment-refresh.path": unit_text(found["path"], "Path", found["path"]["pathConfig"]),
         "atticd.service": "\n".join(
-            lines(
-                "Service",
-                ATTICD
-                | found["serviceConfig"]
-                | {"EnvironmentFile": found["file"], "ExecStart": "/usr/bin/sleep infinity"},
-            )
+            [
+                *lines("Unit", {"StartLimitIntervalSec": found["limit"]}),
+                *lines(
+                    "Service",
+                    ATTICD
+                    | found["serviceConfig"]
+                    | {"EnvironmentFile": found["file"], "ExecStart": "/usr/bin/sleep infinity"},
+                ),
+            ]
         ),
     }
     for name, text in units.items():
@@ -165,6 +169,14 @@ def test_the_server_starts_once_late_secrets_are_there_and_follows_their_changes
 
     server.inside("systemctl restart attic-environment")
     eventually(server, lambda: pid(server) not in {"0", second})
+
+    # One after the other, as OpNix writes them: of what changes while a unit runs, systemd does not tell it.
+    for number, pause in enumerate((0.1, 0.2, 0.3, 0.4)):
+        write = f"cd /run/secrets && printf 'id-{number}' >key-id && sleep {pause} && printf 'key-{number}' >key"
+        server.ssh(write)
+        both = {f"AWS_ACCESS_KEY_ID=id-{number}", f"AWS_SECRET_ACCESS_KEY=key-{number}"}
+        eventually(server, lambda both=both: both <= set(given(server).splitlines()))  # type: ignore[misc]
+
     log = server.read("journalctl -b -u 'attic*'")
     assert "the-key" not in log
     assert "another-key" not in log
