@@ -30,7 +30,7 @@ PLAIN_VARIABLES = {"image": "PIPELINEGEN_IMAGE", "flake": "PIPELINEGEN_FLAKE"}
 """Inputs of `pipeline` that the plain file takes from variables."""
 
 _PLAIN_HEADER = """\
-# Made of templates/pipeline/template.yml by `make docs`; do not edit. For GitLab before 17.0, and for those who
+# Made of templates/pipeline/template.yml by `make docs`; do not edit. For GitLab before 18.1, and for those who
 # would rather include a file than a component:
 #
 #   include:

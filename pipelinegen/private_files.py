@@ -24,7 +24,8 @@ _PREFIX = "pipelinegen-private-"
 
 @contextlib.contextmanager
 def private_folder(*near: Path) -> Iterator[Path]:
-    """A folder that only this user can open, outside of the repositories of `near` and of the working folder.
+    """A folder that only this user can open, outside of the repositories of `near`, of the working folder and of the
+    job (`CI_PROJECT_DIR`, of which alone artifacts are taken).
 
     Removed at the end, whatever happens (a signal while it is made or removed waits); only `kill -9` leaves it,
     for the next one to remove that is made in the same place by the same user.
@@ -34,10 +35,15 @@ def private_folder(*near: Path) -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         with interrupts.held():
-            folder, lock = _make({_top(one) for one in (*near, Path.cwd())} - {Path("/")})
+            folder, lock = _make({_top(one) for one in (*near, Path.cwd(), *_of_job())} - {Path("/")})
             stack.callback(os.close, lock)
             stack.callback(_remove, folder)
         yield folder
+
+
+def _of_job() -> tuple[Path, ...]:
+    project = process.environment().get("CI_PROJECT_DIR")
+    return (Path(project),) if project else ()
 
 
 def _make(repositories: set[Path]) -> tuple[Path, int]:

@@ -1,7 +1,8 @@
 """Recorded build times of a plan: with what caches hold, and without it. Pure.
 
-Only what this project's pipelines have built has a recorded time, so what everybody fetches from upstream counts
-on neither side.
+Only what this project's pipelines have built has a recorded time, so most of what everybody fetches from upstream
+counts on neither side. But times are known by a package's name, and a closure has thousands of derivations that are
+called `source`: of what caches hold each name counts once, which is too little rather than too much.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pipelinegen import durations
-from pipelinegen.history import History
+from pipelinegen.history import History, package_name
 from pipelinegen.plan.model import Choice, Plan, Planned, Stage
 from pipelinegen.values import Value
 
@@ -19,7 +20,7 @@ class Recorded(Value):
 
     Attributes:
         to_build: of what is to be built.
-        spared: of what the same outputs and those in caches would need besides.
+        spared: of what the same outputs and those in caches would need besides, each package once.
     """
 
     to_build: float
@@ -56,12 +57,15 @@ def recorded(planned: Planned, closures: Mapping[str, Iterable[str]], history: H
     """
     builds = {(one.drv_path, unit.system) for unit in planned.work.units for one in unit.builds}
     paths = {path for path, _ in builds}
-    spared = {(path, system) for system, some in closures.items() for path in some if path not in paths}
-    return Recorded(to_build=_seconds(builds, history), spared=_seconds(spared, history))
+    spared = {
+        (package_name(_name(path)), system) for system, some in closures.items() for path in some if path not in paths
+    }
+    names = ((_name(path), system) for path, system in builds)
+    return Recorded(to_build=_seconds(names, history), spared=_seconds(spared, history))
 
 
-def _seconds(derivations: Iterable[tuple[str, str]], history: History) -> float:
-    found = (history.seconds_of(_name(path), system) for path, system in sorted(derivations))
+def _seconds(names: Iterable[tuple[str, str]], history: History) -> float:
+    found = (history.seconds_of(name, system) for name, system in sorted(names))
     return sum(seconds for seconds in found if seconds is not None)
 
 

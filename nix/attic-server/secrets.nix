@@ -76,7 +76,8 @@ in
       # With the server: when it is restarted, so is atticd.
       requiredBy = [ "atticd.service" ];
       after = fetched;
-      wants = fetched;
+      # The server, too: it had given up if this failed before, and does not notice that it is started again.
+      wants = fetched ++ [ "atticd.service" ];
       inherit environment unitConfig;
       serviceConfig = serviceConfig // {
         RemainAfterExit = true;

@@ -60,6 +60,8 @@ def _send(session: Session, file: Path, url: str, group: dict[str, str]) -> None
         setting = "$PIPELINEGEN_METRICS_TOKEN" if session.env.metrics_token else None
         token = read_secret(setting, None, purpose="token of the Pushgateway")
         pushgateway.send(file.read_text("utf-8"), url, group, token)
+    except InterruptedRunError:
+        raise  # signals come once: a command that has more to do must end by this one
     except PipelinegenError as error:
         session.console.warn(f"the metrics were not sent: {error.message}{f' ({error.why})' if error.why else ''}")
     except (OSError, UnicodeDecodeError) as error:

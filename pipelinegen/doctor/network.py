@@ -54,12 +54,15 @@ def judge_caches(infos: Iterable[CacheInfo]) -> Iterable[Check]:
 
 
 def read_gitlab(api_url: str) -> str | None:
-    """Why GitLab cannot be reached; null where it answers, whatever it says."""
-    import httpx  # noqa: PLC0415  # slow to import
+    """Why GitLab cannot be reached; null where it answers, whatever it says.
+
+    By the library that `gitlab_api` asks with: it has certificates of its own, and variables of its own for them.
+    """
+    import requests  # noqa: PLC0415  # slow to import
 
     try:
-        httpx.get(f"{api_url.rstrip('/')}/version", timeout=SECONDS, follow_redirects=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        requests.get(f"{api_url.rstrip('/')}/version", timeout=SECONDS, allow_redirects=False, stream=True).close()
+    except (requests.RequestException, ValueError) as error:
         return str(error) or type(error).__name__
     return None
 
@@ -74,5 +77,6 @@ def judge_gitlab(api_url: str | None, trouble: str | None) -> Check:
     return warning(
         name,
         f"{api_url} does not answer: {trouble}",
-        "what hosts were last given is then not known, so all are deployed; look at proxy, DNS and certificates",
+        "what hosts were last given is then not known, so all are deployed; look at proxy, DNS and "
+        "certificates (REQUESTS_CA_BUNDLE names them)",
     )

@@ -91,11 +91,12 @@ def _git(folder: Path, *arguments: str) -> process.Completed:
 
 
 def read_certificates(environment: Mapping[str, str], root: Path = Path("/")) -> Certificates:
-    """Where the trusted authorities are; a variable wins over the usual places."""
-    for variable in CERTIFICATE_VARIABLES:
-        if environment.get(variable):
-            file = environment[variable]
-            return Certificates(file, variable, _has_certificates(Path(file)))
+    """Where the trusted authorities are; a variable wins over the usual places, and one that is wrong over all."""
+    named = {variable: environment[variable] for variable in CERTIFICATE_VARIABLES if environment.get(variable)}
+    # Nix takes the first, and what is written in Python the second where it is set.
+    found = [Certificates(file, variable, _has_certificates(Path(file))) for variable, file in named.items()]
+    if found:
+        return min(found, key=lambda one: one.readable)
     for name in CERTIFICATE_FILES:
         file_here = root / name.lstrip("/")
         if file_here.is_file():

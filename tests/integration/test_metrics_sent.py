@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -85,11 +86,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def record(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+RECORD = [sys.executable, "-m", "pipelinegen", "run", "record", "--metrics", "metrics.txt"]
+
+
+def in_gitlab(**variables: str) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITLAB"))}
-    environment |= {"CI_PROJECT_URL": "https://gitlab.example.org/group/fleet", "CI_COMMIT_BRANCH": "main", **variables}
-    command = [sys.executable, "-m", "pipelinegen", "run", "record", "--metrics", "metrics.txt"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return environment | {
+        "CI_PROJECT_URL": "https://gitlab.example.org/group/fleet",
+        "CI_COMMIT_BRANCH": "main",
+        **variables,
+    }
+
+
+def record(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = in_gitlab(**variables)
+    return subprocess.run(RECORD, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def samples(gateway: str) -> list[str]:
@@ -200,6 +211,25 @@ def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyP
     with raw_server(drip) as url, pytest.raises(TransientError, match="does not answer"):
         pushgateway.send("a 1\n", url, {})
     assert time.monotonic() - began < 5
+
+
+def test_a_signal_ends_a_command_that_waits_for_the_gateway(folder: Path) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def hesitate(_: socket.socket) -> None:
+        asked.set()
+        ended.wait(30)
+
+    with raw_server(hesitate) as url:
+        command = subprocess.Popen(
+            RECORD, cwd=folder, env=in_gitlab(PIPELINEGEN_METRICS_URL=url), stderr=subprocess.PIPE, text=True
+        )
+        assert asked.wait(30)
+        command.terminate()
+        said = command.communicate(timeout=9)[1]
+        ended.set()
+    assert command.returncode == 128 + signal.SIGTERM
+    assert "not sent" not in said
 
 
 def test_the_token_follows_no_redirection_and_goes_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

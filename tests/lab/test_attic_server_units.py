@@ -177,6 +177,12 @@ def test_the_server_starts_once_late_secrets_are_there_and_follows_their_changes
         both = {f"AWS_ACCESS_KEY_ID=id-{number}", f"AWS_SECRET_ACCESS_KEY=key-{number}"}
         eventually(server, lambda both=both: both <= set(given(server).splitlines()))  # type: ignore[misc]
 
+    # Missing again, and now somebody restarts the unit by hand as soon as they are there.
+    server.ssh("mv /run/secrets /run/away && systemctl restart attic-environment || test $? = 1")
+    assert pid(server) == "0"
+    server.ssh("mv /run/away /run/secrets && systemctl restart attic-environment")
+    eventually(server, lambda: pid(server) != "0")
+
     log = server.read("journalctl -b -u 'attic*'")
     assert "the-key" not in log
     assert "another-key" not in log

@@ -79,6 +79,14 @@ def test_what_caches_spare_is_told_from_recorded_times() -> None:
     assert values(text, "pipelinegen_plan_build_seconds") == {"with": 10, "without": 80}
 
 
+def test_a_name_that_many_derivations_have_is_spared_once() -> None:
+    plan, fleet = planned()
+    sources = [f"/nix/store/{str(number) * 32}-source.drv" for number in range(9)]
+    versions = [f"/nix/store/{'a' * 32}-lib-{number}.0.drv" for number in range(9)]
+    history = History(entries={SYSTEM: {"source": Entry(recent=(5.0,)), "lib": Entry(recent=(60.0,))}})
+    assert recorded(plan, {SYSTEM: [*fleet.graph, *sources, *versions]}, history).spared == 65
+
+
 def test_what_is_neither_built_nor_in_a_cache_spares_nothing() -> None:
     fleet = Fleet()
     made, elsewhere = fleet.drv("made"), fleet.drv("elsewhere", system="riscv64-linux")

@@ -33,6 +33,19 @@ def test_a_private_file_is_nobody_elses_and_gone_afterwards() -> None:
     assert not folder.exists()
 
 
+def test_a_private_folder_is_not_where_artifacts_of_the_job_are_taken_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/tmp").mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "project/tmp"))
+    monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
+    with private_folder() as folder:
+        assert folder.is_relative_to(tmp_path)
+    monkeypatch.setenv("CI_PROJECT_DIR", str(tmp_path / "project"))
+    with private_folder() as folder:
+        assert not folder.is_relative_to(tmp_path / "project")
+
+
 @pytest.mark.usefixtures("no_room")
 def test_a_place_where_nothing_can_be_written_is_none() -> None:
     with pytest.raises(ToolError, match="no place"), private_folder():

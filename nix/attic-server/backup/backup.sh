@@ -86,7 +86,6 @@ one_at_a_time
 trap finish EXIT
 # A run that was killed had no time to clean up.
 rm -f -- "$ATTIC_BACKUP_FOLDER"/.new.*
-load_secrets
 
 [ -e "$ATTIC_BACKUP_SOURCE" ] || die "there is no dump at $ATTIC_BACKUP_SOURCE: did pg_dump fail?"
 age_hours=$(((began - $(stat --format=%Y -- "$ATTIC_BACKUP_SOURCE")) / 3600))
@@ -98,6 +97,8 @@ prune
 kept=$(kept_names | wc -l)
 
 if [ -n "$ATTIC_OFFSITE" ]; then
+  # Not before: a key that is missing is no reason to keep nothing.
+  load_offsite_secrets
   offsite_push "$name" || die "$name is kept here and is not off-site"
   offsite_success=$(date +%s)
   say "$name is off-site"

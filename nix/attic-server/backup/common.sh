@@ -34,7 +34,7 @@ take_keys() {
     value=${line#*=}
     [[ $line == *=* && $key =~ ^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)$ ]] || continue
     if [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]]; then value=${BASH_REMATCH[1]}; fi
-    export "RCLONE_CONFIG_${remote}_${key#AWS_}=$value"
+    secrets+=("RCLONE_CONFIG_${remote}_${key#AWS_}=$value")
   done <"$file"
 }
 
@@ -43,12 +43,17 @@ take_key() {
   local value
   [ -r "$2" ] || die "cannot read the secret in $2 (run as root, and after the unit that writes it)"
   IFS= read -r value <"$2" || [ -n "$value" ] || die "$2 is empty"
-  export "$1=$value"
+  secrets+=("$1=$value")
 }
 
-# Secrets come by files, never by arguments, and go to rclone alone.
-load_secrets() {
+# Secrets come by files, never by arguments, and go to rclone alone: `remote` gives it these lines NAME=VALUE.
+secrets=()
+
+load_storage_secrets() {
   if [ -n "${ATTIC_STORAGE_SECRETS_FILE:-}" ]; then take_keys STORAGE "$ATTIC_STORAGE_SECRETS_FILE"; fi
+}
+
+load_offsite_secrets() {
   if [ -n "${ATTIC_OFFSITE_SECRETS_FILE:-}" ]; then take_keys OFFSITE "$ATTIC_OFFSITE_SECRETS_FILE"; fi
   if [ -n "${ATTIC_OFFSITE_ACCESS_KEY_ID_FILE:-}" ]; then
     take_key RCLONE_CONFIG_OFFSITE_ACCESS_KEY_ID "$ATTIC_OFFSITE_ACCESS_KEY_ID_FILE"
@@ -56,6 +61,11 @@ load_secrets() {
   if [ -n "${ATTIC_OFFSITE_SECRET_ACCESS_KEY_FILE:-}" ]; then
     take_key RCLONE_CONFIG_OFFSITE_SECRET_ACCESS_KEY "$ATTIC_OFFSITE_SECRET_ACCESS_KEY_FILE"
   fi
+}
+
+load_secrets() {
+  load_storage_secrets
+  load_offsite_secrets
 }
 
 # Backup, restore and drill wait for each other. The lock dies with its holder, so nothing stale is left.

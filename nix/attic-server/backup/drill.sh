@@ -51,6 +51,13 @@ work=$(mktemp -d "$ATTIC_BACKUP_FOLDER/.work.XXXXXX")
 trap finish EXIT
 load_secrets
 
+# PostgreSQL's superuser runs what a dump says, and here nobody is asked: it must be one that was kept here, whoever else
+# can write to the second bucket.
+is_ours() {
+  [ "$(jq --sort-keys 'del(.copy)' "$work/$1.json")" = "$(jq --sort-keys . "$ATTIC_BACKUP_FOLDER/$1.json" 2>/dev/null)" ] ||
+    die "$1 off-site is not what was kept here (on a new machine, let attic-backup run first)"
+}
+
 name=''
 if [ -n "$ATTIC_OFFSITE" ]; then
   files=$(again offsite_files) || die "the copies off-site cannot be listed"
@@ -58,10 +65,12 @@ if [ -n "$ATTIC_OFFSITE" ]; then
   [ -n "$name" ] || die "there is no copy off-site"
   if [ -z "${ATTIC_AGE_IDENTITY:-}" ] && [[ $files == *" $name.sql.zst.age"* ]]; then
     offsite_download "$name" "$work" || die "$name off-site is no good"
+    is_ours "$name"
     say "$name off-site is what was sent; without an identity it cannot be opened here"
     name=''
   else
     offsite_fetch "$name" "$work" || die "$name off-site is no good"
+    is_ours "$name"
     folder=$work
   fi
 fi

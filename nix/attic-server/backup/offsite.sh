@@ -11,10 +11,12 @@
 : "${ATTIC_RCLONE_SECONDS:=3600}"
 
 # No file of settings, no questions, and an end in any case; `again` is what repeats.
-remote() {
-  RCLONE_CONFIG=/dev/null timeout --foreground --kill-after=10 "$ATTIC_RCLONE_SECONDS" \
+remote() (
+  # shellcheck disable=SC2154 # an array of common.sh
+  export RCLONE_CONFIG=/dev/null "${secrets[@]}"
+  exec timeout --foreground --kill-after=10 "$ATTIC_RCLONE_SECONDS" \
     rclone --quiet --ask-password=false --retries=1 --low-level-retries=3 --contimeout=15s --timeout=60s "$@"
-}
+)
 
 # "SIZE NAME" of every file there. Fails when it cannot be known; a folder that is not there is an empty one.
 offsite_files() {

@@ -83,10 +83,11 @@ in
       passwordHash = mkOption {
         type = types.nullOr (types.strMatching "[$]2[aby][$][0-9]{2}[$][./0-9A-Za-z]{53}");
         default = null;
-        example = "$2a$14$…";
+        example = "$2b$05$…";
         description = ''
-          What `caddy hash-password` makes of the token of the jobs. It is in the world-readable Nix store, so the token
-          must be one that nobody guesses, such as `openssl rand -hex 32` gives it.
+          What `mkpasswd --method=bcrypt --rounds=5` makes of the token of the jobs. It is in the world-readable Nix
+          store, so the token must be one that nobody guesses, such as `openssl rand -hex 32` gives it. The hash of such
+          a token need not be slow, and should not: strangers, too, keep the machine busy with it.
         '';
       };
     };

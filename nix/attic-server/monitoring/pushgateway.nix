@@ -15,7 +15,8 @@ in
         assertion = cfg.proxy.enable -> pushgateway.passwordHash != null;
         message = ''
           `services.pipelinegen.attic-server.monitoring.pushgateway.passwordHash` is missing: without it everybody could
-          write metrics. Make a token with `openssl rand -hex 32`, and its hash with `caddy hash-password`.'';
+          write metrics. Make a token with `openssl rand -hex 32`, and its hash with
+          `mkpasswd --method=bcrypt --rounds=5`.'';
       }
       {
         assertion = !(cfg.caches ? pushgateway);

@@ -55,6 +55,11 @@ CASES = (
         {"attic_health_last_check_timestamp_seconds": "0+300x20"},
     ),
     Case(
+        "CacheServerNotMeasured", "30m",
+        {f'up{{instance="cache",{SERVER}}}': "0x9", 'up{instance="other",job="node"}': "0x9"},
+        {f'up{{instance="cache",{SERVER}}}': "1x9"}, CACHE,
+    ),
+    Case(
         "CacheServerSlow", "40m", {'attic_health_response_seconds{target="public"}': "3x20"},
         {'attic_health_response_seconds{target="public"}': "0.1 9 0.1x18"}, {"target": "public"},
     ),

@@ -27,10 +27,11 @@ UNIT = "let unit = config.systemd.services.attic-environment; in"
 
 
 def test_the_environment_is_composed_before_the_server_starts_by_root_for_root(nixos: Nixos) -> None:
-    unit = value(nixos, f"{UNIT} {{ inherit (unit) before requiredBy environment serviceConfig unitConfig; }}")
+    unit = value(nixos, f"{UNIT} {{ inherit (unit) before requiredBy wants environment serviceConfig unitConfig; }}")
 
     assert "atticd.service" in unit["before"]
     assert unit["requiredBy"] == ["atticd.service"]
+    assert unit["wants"] == ["atticd.service"]
     assert unit["unitConfig"]["RequiresMountsFor"] == ["/run/secrets/key-id", "/run/secrets/key", "/run/secrets/token"]
     names = ("OUTPUT", "NEEDS_S3", "TOKEN_SECRET_FILE", "S3_ACCESS_KEY_ID_FILE", "S3_SECRET_ACCESS_KEY_FILE")
     assert {name: unit["environment"][name] for name in names} == {

@@ -184,6 +184,8 @@ def test_certificates_are_where_a_variable_says_or_in_a_usual_place(tmp_path: Pa
     wrong = read_certificates({"NIX_SSL_CERT_FILE": "/nowhere/certs"}, tmp_path)
     assert wrong == Certificates("/nowhere/certs", "NIX_SSL_CERT_FILE", readable=False)
     assert judge_machine.judge_certificates(wrong).status is Status.PROBLEM
+    both = read_certificates({"NIX_SSL_CERT_FILE": str(file), "SSL_CERT_FILE": "/nowhere/certs"}, tmp_path)
+    assert both == Certificates("/nowhere/certs", "SSL_CERT_FILE", readable=False)
     assert judge_machine.judge_certificates(Certificates(None)).status is Status.PROBLEM
 
 

@@ -95,6 +95,7 @@ def test_a_second_bucket_that_is_no_good_fails_the_run_and_the_dump_is_kept(
             }
             rclone = server.real_tool("rclone")
             server.tool("rclone", f'echo "$*" >>"$STATE/argv"; env >"$STATE/environment"; exec {rclone} "$@"')
+            server.tool("age", f'env >"$STATE/of-others"; exec {server.real_tool("age")} "$@"')
         case "no room":
             server.settings["RCLONE_CONFIG_OFFSITE_REMOTE"] = "/dev/full"
         case "cuts off":
@@ -109,10 +110,9 @@ def test_a_second_bucket_that_is_no_good_fails_the_run_and_the_dump_is_kept(
     server.dump()
     ran = server.run("backup")
     assert ran.status == 1
-    if kind != "no key":
-        assert len(server.names()) == 1
-        assert "is kept here and is not off-site" in ran.said
-        assert server.figures("attic-backup")["attic_backup_last_success_timestamp_seconds"] > 0
+    assert len(server.names()) == 1
+    assert ("cannot read the secrets" if kind == "no key" else "is kept here and is not off-site") in ran.said
+    assert server.figures("attic-backup")["attic_backup_last_success_timestamp_seconds"] > 0
     assert server.figures("attic-backup")["attic_backup_offsite_last_success_timestamp_seconds"] == 0
     assert server.figures("attic-backup")["attic_backup_last_run_failed"] == 1
     assert leftovers(server.kept) == []
@@ -120,6 +120,7 @@ def test_a_second_bucket_that_is_no_good_fails_the_run_and_the_dump_is_kept(
     if kind == "unreachable":
         assert secret in (server.running / "environment").read_text()
         assert secret not in (server.running / "argv").read_text() + ran.said
+        assert secret not in (server.running / "of-others").read_text()
 
 
 KILLED = [

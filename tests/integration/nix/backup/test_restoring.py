@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -190,7 +192,9 @@ def test_a_drill_restores_on_trial_and_reads_chunks(server: Server, where: str, 
     assert leftovers(server.kept) == []
 
 
-@pytest.mark.parametrize("kind", ["wrong rows", "lost chunk", "changed chunk", "too old", "copy gone", "none"])
+@pytest.mark.parametrize(
+    "kind", ["wrong rows", "lost chunk", "changed chunk", "too old", "copy gone", "forged", "none"]
+)
 def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str) -> None:
     if kind == "too old":
         server.dump(age=3 * DAY)
@@ -199,8 +203,9 @@ def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str
         server.back_up()
     match kind:
         case "wrong rows":
-            file = server.second / "attic" / f"{server.names()[0]}.json"
-            file.write_text(file.read_text().replace('"object": 3', '"object": 4'))
+            for folder in (server.second / "attic", server.kept):
+                file = folder / f"{server.names()[0]}.json"
+                file.write_text(file.read_text().replace('"object": 3', '"object": 4'))
             expected = "the rows of its tables are"
         case "lost chunk":
             server.chunk("0001-1.chunk").unlink()
@@ -208,6 +213,9 @@ def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str
         case "changed chunk":
             server.chunk("0002-2.chunk").write_text("something else")
             expected = "1 of 6 chunks are lost"
+        case "forged":
+            forge(server, "ALTER ROLE atticd CREATEROLE")
+            expected = "is not what was kept here"
         case "copy gone":
             shutil.rmtree(server.second / "attic")
             expected = "there is no copy off-site"
@@ -221,6 +229,23 @@ def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str
     assert server.figures("attic-drill")["attic_drill_last_run_failed"] == 1
     assert server.figures("attic-drill")["attic_drill_last_success_timestamp_seconds"] == 0
     assert server.cluster.databases() == {"atticd"}
+    assert server.cluster.sql("postgres", "SELECT rolcreaterole FROM pg_roles WHERE rolname = 'atticd'") == ["f"]
+
+
+def forge(server: Server, statement: str) -> None:
+    """Replace the copy off-site as somebody would who has the key of that bucket; recipients are no secret."""
+    (name,) = server.names()
+    copy = server.second / "attic" / f"{name}.sql.zst.age"
+    script = subprocess.run(["zstd", "-dc", str(server.source)], capture_output=True, check=True).stdout
+    forged = server.folder / "forged.sql.zst"
+    end = b"-- PostgreSQL database dump complete"
+    script = script.replace(end, f"DO $$ BEGIN {statement}; END $$;\n".encode() + end)
+    subprocess.run(["zstd", "-q", "-o", str(forged)], input=script, check=True)
+    subprocess.run(["age", "-r", server.settings["ATTIC_AGE_RECIPIENTS"], "-o", str(copy), str(forged)], check=True)
+    manifest = json.loads((server.second / "attic" / f"{name}.json").read_text())
+    manifest["sha256"] = hashlib.sha256(forged.read_bytes()).hexdigest()
+    manifest["copy"] |= {"sha256": hashlib.sha256(copy.read_bytes()).hexdigest(), "size": copy.stat().st_size}
+    (server.second / "attic" / f"{name}.json").write_text(json.dumps(manifest))
 
 
 def test_a_chunk_that_was_collected_since_the_backup_is_no_loss(server: Server) -> None:
