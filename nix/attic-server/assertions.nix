@@ -15,6 +15,7 @@ let
     inherit (config.services.atticd) settings;
     inherit (config.systemd) services;
     inherit (config.networking) firewall;
+    site = config.services.caddy.virtualHosts.${cfg.domain} or { };
     opnix = {
       inherit available;
       secrets = lib.optionalAttrs available config.services.onepassword-secrets.secrets;

@@ -98,6 +98,10 @@ in
       keep
       (program "attic-restore" "restore" { })
       (program "attic-verify-storage" "verify-storage" { })
+      # What else docs/how-to/recover-the-cache-server.md calls.
+      pkgs.jq
+      pkgs.openssl
+      pkgs.rclone
     ];
 
     systemd = {

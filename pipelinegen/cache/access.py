@@ -28,7 +28,7 @@ from pipelinegen.cache.substituters import (
 from pipelinegen.cache.trust import PipelineClass, handoff_cache, trusted_caches
 from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
-from pipelinegen.errors import ConfigError, CredentialsError, ToolError
+from pipelinegen.errors import ConfigError, CredentialsError, ToolError, TransientError
 from pipelinegen.private_files import private_folder, write_private
 
 Say = Callable[[str], None]
@@ -67,6 +67,7 @@ def access(
     Raises:
         CredentialsError: the credentials of the handoff cache are missing, or one host wants two tokens.
         ConfigError: nothing says which key signs the handoff cache.
+        TransientError: 1Password cannot be asked just now for those of the handoff cache.
         ToolError: a Nix daemon does not let this user fetch from there; the hint has the lines for its settings.
     """
     if not config.caches and first is None:
@@ -153,10 +154,11 @@ def trusted_sources(config: Config, kind: PipelineClass, *, say: Say, strict: bo
     """The caches that a pipeline of this class may fetch from, with what reading from them takes.
 
     A cache whose credentials are not in this job is left out: those of protected pipelines are absent in others.
-    Planning could not ask it either, so nothing relies on it.
+    Planning could not ask it either, so nothing relies on it. So is one whose credentials cannot be had just now:
+    building again what it holds costs less than the job.
 
     Raises:
-        CredentialsError, ConfigError: see `access`.
+        CredentialsError, ConfigError, TransientError: see `access`.
     """
     handoff = handoff_cache(config, kind) if strict else None
     sources = []
@@ -172,7 +174,7 @@ def trusted_sources(config: Config, kind: PipelineClass, *, say: Say, strict: bo
             continue
         try:
             sources.append(_source(name, cache))
-        except CredentialsError as error:
+        except (CredentialsError, TransientError) as error:
             if name == handoff:
                 raise
             say(f"cache {name} is not fetched from: {error.message}" + (f", {error.why}" if error.why else ""))

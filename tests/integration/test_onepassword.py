@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from pipelinegen import config_file, onepassword, secret_files
+from pipelinegen.cache.access import trusted_sources
 from pipelinegen.cache.nix_store import NixStoreCache
 from pipelinegen.cache.provisioning.survey import survey
+from pipelinegen.cache.trust import PipelineClass
 from pipelinegen.ci_env import CiEnv
+from pipelinegen.config import Config
 from pipelinegen.config_caches import CacheConfig
 from pipelinegen.config_hosts import HostConfig
 from pipelinegen.deploy.keys import key_files
@@ -320,6 +323,15 @@ def test_a_cache_whose_netrc_file_cannot_be_had_now_is_a_finding_among_others(op
     (finding,) = survey("ours", config, time.time).findings
     assert finding.exit_code == 1
     assert "1Password does not give the netrc file of cache ours now" in finding.message
+
+
+def test_a_cache_to_read_from_is_left_out_while_1password_cannot_be_asked(op: FakeOp) -> None:
+    settings = {"url": "https://cache.example.org/ci", "backend": "attic", "writers": "protected", "public_key": "ci:k"}
+    config = Config(caches={"ci": CacheConfig.model_validate(settings | {"token_file": REFERENCE})})
+    op.behave("hourly limit")
+    said: list[str] = []
+    assert trusted_sources(config, PipelineClass.PROTECTED, say=said.append) == []
+    assert said[0].startswith("cache ci is not fetched from: ")
 
 
 def test_the_first_users_three_variables_work_as_they_are(op: FakeOp, private_key: str, tmp_path: Path) -> None:

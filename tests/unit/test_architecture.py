@@ -95,7 +95,8 @@ PURE = [
     *("secret_references.py", "doctor/model.py"),
     *("doctor/judge_nix.py", "doctor/judge_machine.py", "doctor/judge_secrets.py"),
     *("deploy/report_junit.py", "deploy/report_markdown.py", "deploy/report_metrics.py", "deploy/say.py"),
-    *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py", "run/metrics.py", "run/names.py"),
+    *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py"),
+    *("run/metrics.py", "run/names.py"),
 ]
 
 

@@ -82,6 +82,12 @@ if [ -z "$name" ]; then
 fi
 [ $((began - $(time_of "$name"))) -lt $((ATTIC_BACKUP_MAX_AGE_HOURS * 3600)) ] || die "the newest backup is too old: $name"
 
+# A disk that is full stops the database that is in use.
+needed=$(sql "$database" <<<"SELECT pg_database_size('$database') * 3 / 2;") || die "the database $database cannot be read"
+free=$(df --output=avail --block-size=1 -- "$(sql "$database" <<<"SHOW data_directory;")" | tail -n 1) ||
+  die "nothing is known of the room on PostgreSQL's disk"
+[ "$free" -gt "$needed" ] || die "there is no room for a second database: $free bytes are free, and $needed should be"
+
 say "restoring $name into $scratch"
 tables=$(jq --compact-output .tables "$folder/$name.json")
 inspect_dump "$folder/$name.sql.zst" >/dev/null || die "$name is no good"

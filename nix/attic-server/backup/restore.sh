@@ -151,6 +151,6 @@ if ! server start || ! server_is_well; then die "atticd does not come up with th
 stopped='' swapped=''
 
 say "restored: $tables"
-[ -z "$exists" ] || say "what was there before is the database $before; when all is well: dropdb $before"
+[ -z "$exists" ] || say "what was there before is the database $before; when all is well, as the user postgres: dropdb $before"
 say "made on $made UTC. Paths pushed later must be pushed again; objects in the bucket that only they used are orphans"
 say "now run attic-verify-storage: it finds what the bucket no longer has, so that pushing it again heals it"

@@ -2,6 +2,7 @@
 {
   cfg,
   settings,
+  site,
   words,
   ...
 }:
@@ -10,6 +11,12 @@ let
   inherit (words) is option rule;
 
   endpoint = settings.api-endpoint or "";
+
+  # Tailscale has certificates for its own names, which Caddy asks it for, and NixOS's ACME proves domains in the DNS.
+  certified =
+    cfg.access.dnsChallenge != null
+    || match ".*\\.ts\\.net" cfg.domain != null
+    || (site.useACMEHost or null) != null;
 in
 [
   (rule "domain" (!is.isHostName cfg.domain)
@@ -30,8 +37,8 @@ in
   (rule "allowed-hosts" (!elem cfg.domain (settings.allowed-hosts or [ ]))
     "`services.atticd.settings.allowed-hosts` must name ${cfg.domain}: Attic answers every other name with 400 \"Bad Host\"."
   )
-  (rule "tailscale-certificate" (cfg.access.tailscaleOnly && cfg.proxy.enable && cfg.access.dnsChallenge == null)
-    "With `${option "access.tailscaleOnly"}` no certificate authority reaches this server: set `${option "access.dnsChallenge"}`, which proves the domain in the DNS."
+  (rule "tailscale-certificate" (cfg.access.tailscaleOnly && cfg.proxy.enable && !certified)
+    "With `${option "access.tailscaleOnly"}` no certificate authority reaches this server: set `${option "access.dnsChallenge"}`, which proves the domain in the DNS, or `useACMEHost` of Caddy's site, or take a name of Tailscale's (….ts.net)."
   )
   (rule "dns-directive" (
     cfg.access.dnsChallenge != null && match "[^\n]+" cfg.access.dnsChallenge.caddyDirective == null

@@ -5,6 +5,7 @@
 #   services      systemd's, by name
 #   opnix         { available; secrets; }: whether its module is imported, and what it is told to fetch
 #   firewall      { enable; allowedTCPPorts; }
+#   site          the options of Caddy's site, { } where there is none
 found:
 let
   option = name: "services.pipelinegen.attic-server.${name}";

@@ -36,6 +36,7 @@ in
         types.submodule {
           options = {
             extraConfig = lines;
+            useACMEHost = maybe types.str;
             serverAliases = names;
             listenAddresses = names;
           };

@@ -146,6 +146,9 @@ WARNED = {
     ): ["`services.pipelinegen.attic-server.access.tailscaleOnly`: clients still need a way to http://127.0.0.1:9000"],
     server('chunking = { preset = "custom"; narSizeThreshold = 0; minSize = 8; avgSize = 8; maxSize = 8; };'): [],
     server('listen = "[::1]:9000"; compression = { type = "none"; };'): [],
+    server('access.tailscaleOnly = true; storage.type = "local"; domain = lib.mkForce "cache.tail1234.ts.net";'): [],
+    server('access.tailscaleOnly = true; storage.type = "local";')
+    + 'services.caddy.virtualHosts."cache.example.org".useACMEHost = "example.org";': [],
     server('storage = { type = "local"; s3.bucket = null; }; secrets.s3AccessKeyIdFile = null;'): [],
 }
 

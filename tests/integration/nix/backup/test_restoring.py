@@ -193,7 +193,7 @@ def test_a_drill_restores_on_trial_and_reads_chunks(server: Server, where: str, 
 
 
 @pytest.mark.parametrize(
-    "kind", ["wrong rows", "lost chunk", "changed chunk", "too old", "copy gone", "forged", "none"]
+    "kind", ["wrong rows", "lost chunk", "changed chunk", "too old", "copy gone", "forged", "no room", "none"]
 )
 def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str) -> None:
     if kind == "too old":
@@ -216,6 +216,9 @@ def test_a_drill_reports_what_is_wrong(server: Server, identity: Path, kind: str
         case "forged":
             forge(server, "ALTER ROLE atticd CREATEROLE")
             expected = "is not what was kept here"
+        case "no room":
+            server.tool("df", "echo Avail; echo 1000000")
+            expected = "there is no room for a second database: 1000000 bytes are free"
         case "copy gone":
             shutil.rmtree(server.second / "attic")
             expected = "there is no copy off-site"
