@@ -53,11 +53,11 @@ done
 [ -n "$action" ] || { usage >&2 && exit 2; }
 plain_name "$database"
 plain_name "$ATTIC_ROLE"
-load_secrets
 
 if [ "$action" = list ]; then
   kept_names | tac | sed 's/$/ here/'
   if [ -n "$ATTIC_OFFSITE" ]; then
+    load_offsite_secrets
     files=$(offsite_files) || die "the copies off-site cannot be listed"
     offsite_names <<<"$files" | tac | sed 's/$/ off-site/'
   fi
@@ -110,6 +110,7 @@ file)
   ;;
 offsite)
   [ -n "$ATTIC_OFFSITE" ] || die "no second bucket is configured"
+  load_offsite_secrets
   files=$(again offsite_files) || die "the copies off-site cannot be listed"
   [ "$choice" != latest ] || choice=$(offsite_names <<<"$files" | tail -n 1)
   offsite_names <<<"$files" | grep -qxF -- "$choice" || die "there is no such copy off-site: ${choice:-there is none at all}"

@@ -37,6 +37,18 @@ def test_a_database_that_was_dropped_is_the_same_after_the_restore(server: Serve
     assert leftovers(server.kept) == []
 
 
+def test_a_dump_that_is_here_is_listed_and_restored_without_the_keys_of_any_bucket(server: Server) -> None:
+    server.back_up()
+    server.offsite()
+    absent = str(server.folder / "absent")
+    server.settings |= {"ATTIC_OFFSITE_SECRETS_FILE": absent, "ATTIC_STORAGE_SECRETS_FILE": absent}
+
+    listed = server.run("restore", "--list")
+    assert (listed.status, listed.output.split()) == (1, [*server.names(), "here"])
+    assert f"cannot read the secrets in {absent}" in listed.said
+    server.succeed("restore", "--latest", "--yes")
+
+
 def test_nobody_holds_anything_in_a_restored_database(server: Server) -> None:
     assert server.cluster.sql("atticd", "SELECT sum(holders_count) FROM nar") == ["3"]
     server.back_up()
