@@ -81,11 +81,6 @@ let
   };
 in
 {
-  imports = [
-    ./backup-rules.nix
-    ./options/backup-more.nix
-  ];
-
   config = mkIf (cfg.enable && backup.enable && cfg.database.createLocally) {
     services.postgresqlBackup = {
       enable = true;

@@ -1,7 +1,12 @@
 # What tells how the server is.
-{ lib, ... }:
+{ config, lib, ... }:
 let
-  inherit (lib) mkEnableOption mkOption types;
+  inherit (lib)
+    literalExpression
+    mkEnableOption
+    mkOption
+    types
+    ;
 in
 {
   options.services.pipelinegen.attic-server = {
@@ -17,6 +22,13 @@ in
         default = "1min";
         example = "5min";
         description = "How often, as systemd's `OnUnitActiveSec` takes it.";
+      };
+
+      public = mkOption {
+        type = types.bool;
+        default = config.services.pipelinegen.attic-server.proxy.enable;
+        defaultText = literalExpression "proxy.enable";
+        description = "Whether the server is also asked as clients ask it, by `https://` and its public name.";
       };
     };
 

@@ -19,6 +19,7 @@ let
   };
 
   of = file: import file (found // { inherit words; });
+  backup = of ./backup.nix;
 in
 {
   errors = builtins.concatMap of [
@@ -26,6 +27,6 @@ in
     ./storage.nix
     ./secrets.nix
     ./keeping.nix
-  ];
-  warnings = of ./doubtful.nix;
+  ] ++ backup.errors;
+  warnings = of ./doubtful.nix ++ backup.warnings;
 }
