@@ -60,7 +60,14 @@ def test_the_same_input_gives_the_same_bytes_in_any_folder_and_process(nix_bin: 
     ]
     assert [run.returncode for run in runs] == [0, 0, 0], runs[-1].stderr
     first, second, third = (content(tmp_path / f"out{number}") for number in (1, 2, 3))
-    assert set(first) == {"derivations.export.gz", "pipeline.yml", "plan.json", "report.txt", "work.json"}
+    assert set(first) == {
+        "derivations.export.gz",
+        "metrics.txt",
+        "pipeline.yml",
+        "plan.json",
+        "report.txt",
+        "work.json",
+    }
     assert second == first
     assert third == first
 
