@@ -29,7 +29,7 @@ def world(runner: Runner, tmp_path: Path) -> Iterator[World]:
         ("schedule", "full", "main", SCHEDULED),
         ("schedule", "drill", "main", {"drill-without-caches", "drill-backup"}),
         ("schedule", "cache-report", "main", {"cache-report"}),
-        ("web", "image", "main", {"ci-image"}),
+        ("web", "image", "main", {"ci-image", "ci-image-smoke-test"}),
         ("push", "", "topic", PIPELINE),
         ("merge_request_event", "", "topic", PIPELINE),
         ("push", "drill", "main", set()),

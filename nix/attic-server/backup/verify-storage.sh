@@ -143,6 +143,7 @@ fi
 stopped=1
 server stop || die "atticd cannot be stopped; nothing has been changed"
 delete COMMIT || die "nothing has been changed"
-server start || die "atticd does not start"
+# The next command of the person at the keyboard asks it.
+if ! server start || ! server_is_well; then die "repaired, but atticd does not come up"; fi
 stopped=''
 say "repaired: push the paths above again; $lost chunks are forgotten"

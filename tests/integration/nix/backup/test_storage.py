@@ -42,7 +42,7 @@ def test_paths_whose_chunks_are_lost_are_named_and_forgotten_when_told(server: S
     ]
     assert server.cluster.sql("atticd", "SELECT id FROM nar ORDER BY 1") == ["1", "3"]
     assert "local:0002-1.chunk" not in server.cluster.sql("atticd", "SELECT remote_file_id FROM chunk")
-    assert (server.running / "calls").read_text().split() == ["stop", "start"]
+    assert (server.running / "calls").read_text().split() == ["stop", "start", "is-active"]
     assert "every chunk is there" in server.succeed("verify-storage").said
 
 
