@@ -3,13 +3,7 @@
 let
   inherit (lib) mkEnableOption mkOption types;
 
-  file =
-    example: description:
-    mkOption {
-      type = types.nullOr (types.strMatching "/.+");
-      default = null;
-      inherit example description;
-    };
+  file = import ./secret-file.nix { inherit lib; };
 
   text =
     example: description:

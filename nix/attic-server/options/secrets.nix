@@ -1,16 +1,9 @@
 # Where secrets come from: files that something else has put there, or 1Password by way of OpNix.
-# Strings and not paths: a path of Nix would be copied into the store, where everybody can read it.
 { lib, ... }:
 let
   inherit (lib) mkEnableOption mkOption types;
 
-  file =
-    example: description:
-    mkOption {
-      type = types.nullOr (types.strMatching "/.+");
-      default = null;
-      inherit example description;
-    };
+  file = import ./secret-file.nix { inherit lib; };
 
   reference =
     field: what:
