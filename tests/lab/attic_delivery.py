@@ -230,7 +230,7 @@ class Delivery:
         return {"TMPDIR": str(private), **{name: one.value for name, one in known.items() if one.path}}
 
     def _watch(self, folder: Path) -> ProcessWatch:
-        return ProcessWatch(self.secrets, f"{STORES_VARIABLE}={folder}/")
+        return ProcessWatch(self.secrets, f"{STORES_VARIABLE}={folder}/", others=f"{STORES_VARIABLE}=")
 
     def _asked(self) -> int:
         return len(self.server.requests) if isinstance(self.server, AtticServer) else 0

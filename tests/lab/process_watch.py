@@ -19,6 +19,8 @@ class ProcessWatch:
     Args:
         secrets: name → text that no command line may hold.
         marker: a variable by whose value our processes are known: `NAME=` and how the value begins.
+        others: the same of processes that another test has started meanwhile, and looks at itself: where it stands
+            without the marker, a process is none of ours.
 
     Attributes:
         exposed: (name of a secret, command line that held it).
@@ -26,12 +28,13 @@ class ProcessWatch:
         held: name of a job (CI_JOB_NAME) → names of the secrets in the environments of its processes.
     """
 
-    def __init__(self, secrets: Mapping[str, str], marker: str) -> None:
+    def __init__(self, secrets: Mapping[str, str], marker: str, others: str | None = None) -> None:
         self.exposed: set[tuple[str, str]] = set()
         self.commands: set[str] = set()
         self.held: dict[str, set[str]] = defaultdict(set)
         self._secrets = {name: text.encode() for name, text in secrets.items()}
         self._marker = b"\0" + marker.encode()
+        self._others = None if others is None else b"\0" + others.encode()
         self._known: dict[str, bytes] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -60,6 +63,8 @@ class ProcessWatch:
             self._known = known
 
     def _look(self, line: bytes, environment: bytes) -> None:
+        if self._others is not None and self._others in environment and self._marker not in environment:
+            return
         shown = line.replace(b"\0", b" ").decode("utf-8", "replace").strip()
         self.exposed.update((name, shown) for name, text in self._secrets.items() if text in line)
         if self._marker not in environment:

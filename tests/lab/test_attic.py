@@ -499,8 +499,12 @@ def test_no_token_is_in_any_file_of_a_pipeline_but_what_a_killed_job_left_to_its
 
 
 def test_a_token_in_a_command_line_would_be_seen(world: Delivery, tmp_path: Path) -> None:
-    with ProcessWatch(world.secrets, f"{STORES_VARIABLE}={tmp_path}") as watch:
-        run(["sh", "-c", "sleep 0.3; exit 0", world.tokens[Role.PUBLISHING]])
+    ours, theirs = (os.environ | {STORES_VARIABLE: str(place)} for place in (tmp_path, tmp_path.parent))
+    command = ["sh", "-c", "sleep 0.3; exit 0", world.tokens[Role.PUBLISHING]]
+    with ProcessWatch(world.secrets, f"{STORES_VARIABLE}={tmp_path}", others=f"{STORES_VARIABLE}=") as watch:
+        run(command, env=theirs)
+        assert not watch.exposed, "another test's process"
+        run(command, env=ours)
     assert {name for name, _ in watch.exposed} == {
         f"{part} of {Role.PUBLISHING}" for part in ("token", "payload", "signature")
     }
