@@ -55,12 +55,15 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def keep_old(server: Server, days: list[int], folder: Path | None = None, *, caches: int = 1) -> list[str]:
-    """Dumps of so many days ago, as the script would have kept them; the names of the given days."""
+    """Dumps of so many days ago less an hour, as the script would have kept them; the names of the given days.
+
+    Less an hour: one of exactly so many days would be kept or not by the second in which the test runs.
+    """
     folder = folder or server.kept
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for day in days:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - day * DAY))
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - day * DAY + 3600))
         name = f"atticd-{stamp}-{day & 0xFFFFFFFF:08x}"
         (folder / f"{name}.sql.zst").write_text("dump")
         manifest = {"sha256": "x", "tables": {"cache": caches}, "copy": {"file": f"{name}.sql.zst", "size": 4}}
