@@ -49,6 +49,7 @@ BASE = {
 
 ARROWS = {
     "inventory": {"inventory"},
+    "memo": {"memo", "inventory"},
     "changes": {"changes", "inventory.model"},
     "cache": {"cache"},
     "plan": {"plan", "inventory.model", "changes.model", "cache.model", "cache.trust"},
@@ -87,6 +88,8 @@ PURE = [
         "recorded.py",
         "changes/compare.py",
         "changes/model.py",
+        "memo/judge.py",
+        "memo/model.py",
         "cache/model.py",
         "cache/netrc.py",
         "cache/substituters.py",
