@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import build_job, inspection, machine, makespans, outputs, page, pushing, results, scale
+from benchmarks import build_job, incremental, inspection, machine, makespans, outputs, page, pushing, results, scale
 
 
 def _inspection(*, quick: bool) -> dict[str, Any]:
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "makespans": makespans.measure,
     "scale": scale.measure,
     "inspection": _inspection,
+    "incremental": incremental.measure,
     "outputs": outputs.measure,
     "build_job": build_job.measure,
     "pushing": pushing.measure,

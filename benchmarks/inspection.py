@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.empty_store import EmptyStore
 
 HOSTS = 20
 MODULES = 340
@@ -32,14 +32,6 @@ OPTIONS = 340
 UNITS = 30
 REPETITIONS = 5
 WORKERS = (1, 2)
-
-NIX_CONFIG = """
-build-users-group =
-sandbox = false
-substituters =
-experimental-features = nix-command flakes
-eval-cache = false
-"""
 
 PLAIN = "hosts: builtins.mapAttrs (_: host: host.config.system.build.toplevel.drvPath) hosts"
 
@@ -105,21 +97,9 @@ class Bench:
     def __init__(self, folder: Path, hosts: int) -> None:
         self.folder = folder
         self.flake = folder / "flake"
-        self.store = folder / "nix"
+        self.store = EmptyStore(folder)
         self.log = folder / "nix-ran"
         self._make_flake(hosts)
-        registry = folder / "registry.json"
-        registry.write_text('{ "flakes": [], "version": 2 }', "utf-8")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITLAB", "NIX_"))}
-        self.env = kept | {
-            "NIX_CONFIG": f"{NIX_CONFIG}flake-registry = {registry}\n",
-            "NIX_STORE_DIR": str(self.store / "store"),
-            "NIX_STATE_DIR": str(self.store / "state"),
-            "NIX_LOG_DIR": str(self.store / "log"),
-            "NIX_PATH": "",
-            "XDG_CACHE_HOME": str(self.store / "cache"),
-            "PYTHONPATH": str(machine.ROOT),
-        }
         self.noted_path = self._noted_programs()
 
     def _make_flake(self, hosts: int) -> None:
@@ -146,21 +126,11 @@ class Bench:
                 raise RuntimeError(f"{name} is not installed")
             (programs / name).write_text(NOTED.format(program=real, log=self.log), "utf-8")
             (programs / name).chmod(0o755)
-        return f"{programs}{os.pathsep}{self.env['PATH']}"
+        return f"{programs}{os.pathsep}{self.store.env['PATH']}"
 
     def run(self, *command: str, **more: str) -> tuple[str, dict[str, float]]:
-        """Its result, and the seconds that it took of the clock and of the cores, in a new store."""
-        _remove(self.store)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        started = time.perf_counter()
-        # Nobody looks at its memory meanwhile: that takes a core of its own.
-        done = subprocess.run(command, cwd=self.flake, env=self.env | more, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return done.stdout, {"seconds": seconds, "cpu_seconds": cpu}
+        """See `EmptyStore.run`."""
+        return self.store.run(*command, cwd=self.flake, **more)
 
     def plain(self) -> tuple[str, dict[str, float]]:
         """One process of Nix."""
@@ -189,14 +159,6 @@ def _covered(spans: Sequence[tuple[float, ...]]) -> float:
     return total
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        # Nix makes store paths read-only.
-        for path, _, _ in os.walk(folder):
-            Path(path).chmod(0o700)
-        shutil.rmtree(folder)
-
-
 def measure(*, hosts: int = HOSTS, repetitions: int = REPETITIONS) -> dict[str, Any]:
     """Medians of all ways, and ratios, each of them taken within one round.
 
@@ -215,7 +177,7 @@ def measure(*, hosts: int = HOSTS, repetitions: int = REPETITIONS) -> dict[str, 
                     raise RuntimeError("the inventory has other derivations than nix eval")
             found["preview"] = bench.preview()
             rounds.append(found)
-        _remove(bench.store)
+        bench.store.remove()
     rounds = rounds[1:]
     ways = {
         way: {value: machine.median(one[way][value] for one in rounds) for value in rounds[0][way]} for way in rounds[0]

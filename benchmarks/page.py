@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import prose, pushing_page, svg
+from benchmarks import incremental_page, prose, pushing_page, svg
 from benchmarks.tables import table
 
 NAME = "figures.md"
@@ -28,6 +28,7 @@ def pages(results: Mapping[str, Any]) -> dict[str, str]:
         ("makespans", _makespans),
         ("scale", _scale),
         ("inspection", _inspection),
+        ("incremental", incremental_page.section),
         ("outputs", _outputs),
         ("build_job", _build_job),
         ("pushing", pushing_page.section),

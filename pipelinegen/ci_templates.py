@@ -139,14 +139,16 @@ def _replaced(text: str, values: Mapping[str, Any]) -> str:
 def plain_file(template: Template) -> str:
     """The template `pipeline` as a file without inputs: each has its default, or is a variable of `PLAIN_VARIABLES`.
 
-    Tags are left out, so that those who include it can set them, and rules are simplified where inputs decide them.
+    Tags are left out, so that those who include it can set them, rules are simplified where inputs decide them, and
+    jobs that no rule is left for are none.
     """
     values = {name: one.default for name, one in template.inputs.items()}
     values |= {name: f"${variable}" for name, variable in PLAIN_VARIABLES.items()}
     own = "".join(f'    {variable}: "$[[ inputs.{name} ]]"\n' for name, variable in PLAIN_VARIABLES.items())
     body = template.body.replace(f"  variables:\n{own}", "")
     body = re.sub(r"  tags: \$\[\[ inputs\.tags \]\]\n", "", body)
-    return _PLAIN_HEADER + re.sub(r"    - if: '(.*)'\n      when: (\w+)\n", _simpler, _replaced(body, values))
+    text = re.sub(r"    - if: '(.*)'\n      when: (\w+)\n", _simpler, _replaced(body, values))
+    return _PLAIN_HEADER + re.sub(r'\n"[^"\n]+":\n(?:  .*\n)*?  rules:\n(?!    )(?:  .*\n)*', "", text)
 
 
 def _simpler(rule: re.Match[str]) -> str:

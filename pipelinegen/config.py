@@ -46,6 +46,10 @@ class Evaluation(Value):
     evaluator: Literal["nix", "nix-eval-jobs"] = Field(
         default="nix", description="what evaluates: Nix itself, or nix-eval-jobs where it is installed"
     )
+    memo: bool = Field(
+        default=True,
+        description="remember what evaluating each output read, and evaluate only what a change can reach",
+    )
 
 
 class Runner(Value):

@@ -138,6 +138,11 @@ class VerificationError(PipelinegenError):
         self.findings = tuple(findings)
 
 
+class MemoError(PipelinegenError):
+    """What was remembered of evaluations is not what evaluation gives; nothing of it is used any more."""
+
+
+
 class StepFailedError(PipelinegenError):
     """A build, test or push ended, and the answer is no."""
 

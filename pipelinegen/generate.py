@@ -5,7 +5,7 @@ This is where the folders of the flow meet; each step is one call into one of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class, trusted_caches
 from pipelinegen.changes import compare
 from pipelinegen.changes.base import find_base
-from pipelinegen.changes.base_cache import BaseCache, Key, options_digest
+from pipelinegen.changes.base_cache import BaseCache
 from pipelinegen.changes.fetch import Fetcher
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
@@ -23,21 +23,21 @@ from pipelinegen.config import FILE_NAME, Config
 from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, plain
 from pipelinegen.deployed import Deployed, systems_deployed
-from pipelinegen.errors import FlakeError, InterruptedRunError, NoRepositoryError, PipelinegenError, ToolError
+from pipelinegen.errors import FlakeError, MemoError, NoRepositoryError, ToolError
 from pipelinegen.gitlab_deployments import last_deployed
 from pipelinegen.history import HISTORY_FILE, History
 from pipelinegen.history_files import read_history
+from pipelinegen.inspecting import Inspector
 from pipelinegen.inventory.flake_hosts import with_flake_hosts
-from pipelinegen.inventory.graph import read_derivations
-from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
-from pipelinegen.inventory.read import read_inventory, read_source, source_at
+from pipelinegen.inventory.model import FlakeSource, Inventory
+from pipelinegen.inventory.read import read_source
+from pipelinegen.memo.inspect import Inspection
 from pipelinegen.pipeline.children import PipelineFiles, make_files
 from pipelinegen.pipeline.compile import HANDOFF, INSPECT_JOB, Surroundings
 from pipelinegen.pipeline.limits import parse_version
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
 from pipelinegen.plan.situation import Ref, Situation
-from pipelinegen.progress import Progress
 from pipelinegen.recorded import Recorded, covered, recorded
 
 
@@ -55,6 +55,8 @@ class Request:
         offline: ask no cache.
         history: the file of recorded build times; null means where `run record` leaves it in the repository.
         output: the folder that is written, null where nothing is.
+        memo: use and extend what is remembered of evaluations.
+        verify_memo: evaluate everything, and compare it with what is remembered.
     """
 
     flake: str
@@ -66,15 +68,18 @@ class Request:
     offline: bool = False
     history: Path | None = None
     output: Path | None = None
+    memo: bool = True
+    verify_memo: bool = False
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out: the plan, the files that GitLab is given, and what is known of build times."""
+    """What came out: the plan, the files that GitLab is given, what is known of build times, and of evaluation."""
 
     planned: Planned
     pipelines: PipelineFiles
     recorded: Recorded | None = None
+    inspection: Inspection | None = None
 
 
 def generate(request: Request, console: Console) -> Generated:
@@ -87,7 +92,7 @@ def generate(request: Request, console: Console) -> Generated:
     pipelines = make_files(push.planned, push.config, push.surroundings)
     for warning in pipelines.warnings:
         console.warn(warning)
-    return Generated(push.planned, pipelines, push.recorded)
+    return Generated(push.planned, pipelines, push.recorded, push.inspection)
 
 
 @dataclass(frozen=True)
@@ -97,17 +102,36 @@ class PlannedPush:
     Attributes:
         config: as the user wrote it, with the hosts that the flake names.
         recorded: what the plan's builds take by recorded times; null where none are known.
+        inspection: how head was inspected; null where nothing needed to be evaluated.
     """
 
     planned: Planned
     surroundings: Surroundings
     config: Config
     recorded: Recorded | None = None
+    inspection: Inspection | None = None
 
 
 def plan_push(request: Request, console: Console) -> PlannedPush:
-    """Everything up to the plan, and what the jobs will be told besides it."""
-    nix_version = nix.version()
+    """Everything up to the plan, and what the jobs will be told besides it.
+
+    Raises:
+        MemoError: a verification found that what is remembered of evaluations is wrong. Elsewhere everything is
+            then evaluated.
+    """
+    verify = request.verify_memo or request.env.pipeline_source == "schedule"
+    try:
+        return _plan_push(request, console, verify=verify)
+    except MemoError as error:
+        BaseCache(request.cache_directory).clear()  # inventories may come from what was remembered
+        if verify:
+            raise
+        console.warn(f"{error.message}: {error.where} ({error.why}); please report it. Everything is evaluated")
+        return _plan_push(replace(request, memo=False), console, verify=False)
+
+
+def _plan_push(request: Request, console: Console, *, verify: bool) -> PlannedPush:
+    nix.version()  # without Nix there is nothing to be done
     config = request.loaded.config
     if not request.offline:
         config = caches.with_machine_caches(config, console.warn)
@@ -123,9 +147,10 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
     if _changes_the_configuration(request.loaded, repository, files):
         skipped = None
     source = read_source(request.flake, cwd=request.directory, config=config)
+    inspector = Inspector(config, request.cache_directory, console, memo=request.memo, verify=verify)
     if skipped is None:
-        inventory = _evaluate(source, config, console, f"evaluating {source.reference} with Nix {nix_version}")
-        base_inventory = _base_inventory(request, source, repository, base, console)
+        inventory = inspector.head(source)
+        base_inventory = _base_inventory(inspector, source, repository, base)
         status, removed = compare.compare(inventory, base_inventory)
     else:
         inventory, base_inventory, status, removed = Inventory(source=source), None, {}, ()
@@ -147,13 +172,21 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
     at_hand = {base.rev: base_inventory} if base.rev and base_inventory else {}
     if head.rev and not head.dirty:
         at_hand[head.rev] = inventory
-    told = _deployed(situation, request, source, repository, api, console, at_hand)
+    told = _deployed(
+        situation,
+        request,
+        repository,
+        api,
+        console,
+        at_hand,
+        inventory_at=lambda commit: inspector.at(commit, source, repository) if repository else None,
+    )
     situation = replace(situation, deployed=told.systems, not_told=told.unknown)
     top = repository.top if repository else request.directory
     history, trouble = read_history(request.history or top / HISTORY_FILE)
     if trouble:
         console.warn(trouble)
-    planned = make_plan(situation, load=_load, ask=reader.ask, history=history)
+    planned = make_plan(situation, load=inspector.load, ask=reader.ask, history=history)
     known = _recorded(planned, history, console)
     if known is not None:
         notes = (*planned.plan.notes, known.sentence())
@@ -168,17 +201,20 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
         # Elsewhere than in GitLab a job's name says nothing.
         parent_job=(env.job_name if env.gitlab else None) or INSPECT_JOB,
     )
-    return PlannedPush(planned, surroundings, request.loaded.config, known)
+    return PlannedPush(planned, surroundings, request.loaded.config, known, inspector.inspection)
 
 
 def _recorded(planned: Planned, history: History, console: Console) -> Recorded | None:
     """What the builds take by recorded times; null where none are known, which changes nothing of the plan."""
     if not history.size:
         return None
+    systems = covered(planned.plan)
+    if not all(Path(path).exists() for paths in systems.values() for path in paths):
+        return None  # what was only remembered has no derivations here
     try:
         closures = {
             system: [path for path in local_store.requisites(paths) if path.endswith(".drv")]
-            for system, paths in covered(planned.plan).items()
+            for system, paths in systems.items()
         }
     except ToolError as error:
         console.warn(f"how much time caches spare is not known: {error.message}")
@@ -228,10 +264,6 @@ def _shown(source: FlakeSource, repository: Repository | None) -> str:
     return f"./{source.subdirectory}" if source.subdirectory else "."
 
 
-def _load(paths: Iterable[str]) -> Mapping[str, Derivation]:
-    return read_derivations(paths)
-
-
 def _repository(request: Request) -> Repository | None:
     try:
         return Repository.open(request.directory / request.flake.partition("#")[0].partition("?")[0])
@@ -269,69 +301,26 @@ def _find_base(request: Request, repository: Repository | None, api: gitlab_api.
     return find_base(repository, request.env, explicit=request.base, api=api)
 
 
-def _evaluate(source: FlakeSource, config: Config, console: Console, title: str) -> Inventory:
-    console.say(title)
-    with Progress(console, "evaluating", "attributes") as progress:
-        return read_inventory(source, config, on_progress=progress, on_warning=console.warn)
-
-
 def _base_inventory(
-    request: Request, source: FlakeSource, repository: Repository | None, base: Base, console: Console
+    inspector: Inspector, source: FlakeSource, repository: Repository | None, base: Base
 ) -> Inventory | None:
     """What the flake offered at the base; null when that is not known, which only costs builds."""
     if base.empty:
         return compare.nothing_before(Inventory(source=source))
     if repository is None or base.rev is None:
         return None
-    return _inventory_at(base.rev, request, source, repository, console)
-
-
-def _inventory_at(
-    commit: str, request: Request, source: FlakeSource, repository: Repository, console: Console
-) -> Inventory | None:
-    """What the flake offered at an earlier commit, kept or evaluated; null when it cannot be evaluated."""
-    config = request.loaded.config
-    cache = BaseCache(request.cache_directory)
-    key = Key(
-        commit=commit,
-        subdirectory=source.subdirectory,
-        nix_version=source.nix_version,
-        options=options_digest(
-            config.model_dump(
-                mode="json",
-                include={"include", "exclude", "evaluation"},
-                exclude={"evaluation": {"workers", "evaluator"}},  # they change only how long it takes
-            )
-        ),
-    )
-    # An impure evaluation depends on more than its key says.
-    known = None if config.evaluation.impure else cache.get(key)
-    if known is not None:
-        return known
-    try:
-        # The folder says whether the clone is shallow; only a reference says that submodules belong to it.
-        place = source if "submodules=" in source.reference else repository.top
-        earlier = source_at(place, commit, source.subdirectory, config=config)
-        inventory = _evaluate(earlier, config, console, f"evaluating {commit[:12]}")
-    except InterruptedRunError:
-        raise
-    except PipelinegenError as error:
-        console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")
-        return None
-    trouble = None if config.evaluation.impure else cache.put(key, inventory)
-    if trouble:
-        console.warn(trouble)
-    return inventory
+    return inspector.at(base.rev, source, repository)
 
 
 def _deployed(
     situation: Situation,
     request: Request,
-    source: FlakeSource,
     repository: Repository | None,
     api: gitlab_api.GitLabApi | None,
     console: Console,
     at_hand: dict[str, Inventory],
+    *,
+    inventory_at: Callable[[str], Inventory | None],
 ) -> Deployed:
     """What hosts were last given, where GitLab may be asked and something is deployed at all."""
     if api is None or repository is None or situation.closed_reason() is not None:
@@ -341,9 +330,7 @@ def _deployed(
         situation.config,
         situation.inventory,
         last_deployed=lambda environment: last_deployed(api, environment),
-        inventory_at=lambda commit: (
-            _inventory_at(commit, request, source, repository, console) if fetcher.obtain(commit) else None
-        ),
+        inventory_at=lambda commit: inventory_at(commit) if fetcher.obtain(commit) else None,
         at_hand=at_hand,
         status=situation.changes.status,
     )

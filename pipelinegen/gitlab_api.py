@@ -149,14 +149,7 @@ def connect(env: CiEnv, *, seconds: float = BUDGET) -> GitLabApi | None:
     """
     if not (env.gitlab and env.api_url and env.project_id):
         return None
-    tokens = {name: os.environ.get(name, "").strip() for name in (PROJECT_TOKEN, JOB_TOKEN)}
-    trouble = None
-    try:
-        tokens[PROJECT_TOKEN] = secret_files.plain(tokens[PROJECT_TOKEN], PROJECT_TOKEN, purpose="GitLab token")
-    except (CredentialsError, ToolError, TransientError) as error:
-        trouble = error.message
-        tokens[PROJECT_TOKEN] = ""
-    tokens = {name: token for name, token in tokens.items() if token}
+    tokens, trouble = read_tokens()
     if not tokens:
         return None
     import gitlab  # noqa: PLC0415  # slow to import, and rarely needed
@@ -174,6 +167,18 @@ def connect(env: CiEnv, *, seconds: float = BUDGET) -> GitLabApi | None:
     api = GitLabApi(clients, env.project_id, Transport(seconds, tuple(tokens.values())))
     api.troubles += [trouble] if trouble else []
     return api
+
+
+def read_tokens() -> tuple[dict[str, str], str | None]:
+    """The tokens there are, by their variables, and why the project's cannot be had, if so."""
+    tokens = {name: os.environ.get(name, "").strip() for name in (PROJECT_TOKEN, JOB_TOKEN)}
+    trouble = None
+    try:
+        tokens[PROJECT_TOKEN] = secret_files.plain(tokens[PROJECT_TOKEN], PROJECT_TOKEN, purpose="GitLab token")
+    except (CredentialsError, ToolError, TransientError) as error:
+        trouble = error.message
+        tokens[PROJECT_TOKEN] = ""
+    return {name: token for name, token in tokens.items() if token}, trouble
 
 
 def commit_id(text: object) -> str | None:

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelinegen.console import clean
 from pipelinegen.errors import PipelinegenError
@@ -20,6 +20,8 @@ from pipelinegen.errors import PipelinegenError
 if TYPE_CHECKING:
     import gitlab
     import requests
+
+T = TypeVar("T")
 
 TIMEOUT = 20.0
 """Seconds for one answer, all of it; the API only ever saves work."""
@@ -48,7 +50,7 @@ class ApiError(PipelinegenError):
         self.lacks_scope = lacks_scope
 
 
-class _TransientError(ApiError):
+class TransientApiError(ApiError):
     """Another try may go better; `pause` is what the server asks for, in seconds."""
 
     def __init__(self, message: str, *, status: int | None = None, pause: float | None = None) -> None:
@@ -84,11 +86,24 @@ class Transport:
             ApiError: there is none, or it is a refusal. After a server failed several times in a row it is
                 asked only once each time.
         """
+        answer = self.retried(lambda seconds: self._once(client, verb, path, query, body, seconds))
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise ApiError("the answer is no JSON", status=answer.status_code) from error
+        return found, answer.headers, answer.links.get("next", {}).get("url")
+
+    def retried(self, work: Callable[[float], T]) -> T:
+        """What `work` gives, which is told how many seconds it has; tried again after a `TransientApiError`.
+
+        Raises:
+            ApiError: it gives nothing. After it failed several times in a row it is tried only once each time.
+        """
         tries = self._tries
         for number in range(1, tries + 1):
             try:
-                return self._timed(client, verb, path, query, body)
-            except _TransientError as error:
+                return self._timed(work)
+            except TransientApiError as error:
                 pause = PAUSES[min(number, len(PAUSES)) - 1] if error.pause is None else error.pause
                 if number < tries and pause < self._remaining:
                     time.sleep(pause)
@@ -98,27 +113,15 @@ class Transport:
                 raise ApiError(error.message, status=error.status) from error
         raise AssertionError  # pragma: no cover  # the last try returns or raises
 
-    def _timed(
-        self,
-        client: gitlab.Gitlab,
-        verb: str,
-        path: str,
-        query: dict[str, Any] | None,
-        body: dict[str, Any] | None,
-    ) -> tuple[Any, Mapping[str, str], str | None]:
+    def _timed(self, work: Callable[[float], T]) -> T:
         seconds = min(TIMEOUT, self._remaining)
         if seconds <= 0:
             raise ApiError("the time for GitLab's API is used up")
         started = time.monotonic()
         try:
-            answer = _within(seconds, lambda: self._once(client, verb, path, query, body, seconds))
+            return _within(seconds, lambda: work(seconds))
         finally:
             self._remaining -= time.monotonic() - started
-        try:
-            found = answer.json()
-        except ValueError as error:
-            raise ApiError("the answer is no JSON", status=answer.status_code) from error
-        return found, answer.headers, answer.links.get("next", {}).get("url")
 
     def _once(
         self,
@@ -138,10 +141,10 @@ class Transport:
             )
         except gitlab.GitlabError as error:
             lacks_scope = b"insufficient_scope" in (error.response_body or b"")
-            said = self._said(_status(error.response_code), error.error_message)
+            said = self._said(status_words(error.response_code), error.error_message)
             raise ApiError(said, status=error.response_code, lacks_scope=lacks_scope) from error
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise _TransientError(self._said(type(error).__name__, error)) from error
+            raise TransientApiError(self._said(type(error).__name__, error)) from error
         except (OSError, http.client.HTTPException) as error:  # all errors of the library are OSErrors
             # Of a header that cannot be sent it tells the value, escaped.
             words = "" if isinstance(error, ValueError) else error
@@ -158,15 +161,15 @@ class Transport:
         return what if not text or text.startswith("<") or text in what else f"{what} ({text[:150]})"
 
 
-def _within(seconds: float, work: Callable[[], requests.Response]) -> requests.Response:
+def _within(seconds: float, work: Callable[[], T]) -> T:
     """`work` in a thread of its own: the library's time limit is one for each read, so that a server that sends a
     byte now and then could hold us for ever.
     """
-    done: queue.SimpleQueue[requests.Response | BaseException] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[T] | BaseException] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            done.put(work())
+            done.put((work(),))
         except BaseException as error:  # noqa: BLE001  # handed to who waits
             done.put(error)
 
@@ -174,10 +177,10 @@ def _within(seconds: float, work: Callable[[], requests.Response]) -> requests.R
     try:
         ended = done.get(timeout=seconds + 0.5)
     except queue.Empty:
-        raise _TransientError(f"no answer within {seconds:.0f} s") from None
+        raise TransientApiError(f"no answer within {seconds:.0f} s") from None
     if isinstance(ended, BaseException):
         raise ended
-    return ended
+    return ended[0]
 
 
 def session() -> requests.Session:
@@ -192,8 +195,10 @@ def session() -> requests.Session:
 def _wait_if_asked(response: requests.Response, **_: object) -> None:
     if response.status_code in TRANSIENT:
         response.close()
-        raise _TransientError(
-            _status(response.status_code), status=response.status_code, pause=asked_pause(response.headers, time.time())
+        raise TransientApiError(
+            status_words(response.status_code),
+            status=response.status_code,
+            pause=asked_pause(response.headers, time.time()),
         )
 
 
@@ -212,7 +217,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 12
 
 
-def _status(code: int | None) -> str:
+def status_words(code: int | None) -> str:
+    """A status of HTTP with its phrase, where it has one."""
     try:
         return "no answer" if code is None else f"{code} {http.HTTPStatus(code).phrase}"
     except ValueError:

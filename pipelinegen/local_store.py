@@ -88,6 +88,15 @@ def import_store_paths(chunks: Iterable[bytes]) -> list[str]:
     return process.run(["nix-store", "--import"], stdin=chunks).text.split()
 
 
+def add(path: Path) -> str:
+    """Copy a file or folder into the store, named by its own name and its content; its store path.
+
+    Raises:
+        CommandError: Nix refuses it.
+    """
+    return process.run(["nix-store", "--add", str(path)]).text.strip()
+
+
 def add_roots(drv_paths: Sequence[str], link: Path) -> None:
     """Keep derivations (with all they need) from the garbage collector as long as the links exist.
 

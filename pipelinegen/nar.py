@@ -6,6 +6,8 @@ it here saves a process for each path, which for small paths takes longer than e
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -53,6 +55,14 @@ def chunks(path: Path, *, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         held.append(piece)
         length += len(piece)
     yield b"".join(held)
+
+
+def sri_hash(path: Path) -> str:
+    """The hash of what `chunks` gives, as lock files have it (`narHash`): `sha256-…=`."""
+    digest = hashlib.sha256()
+    for chunk in chunks(path):
+        digest.update(chunk)
+    return f"sha256-{base64.b64encode(digest.digest()).decode()}"
 
 
 def _pieces(root: bytes, size: int) -> Iterator[bytes]:

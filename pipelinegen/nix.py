@@ -211,6 +211,7 @@ def evaluate(
     max_memory_mb: int,
     on_line: Callable[[str], None],
     on_idle: Callable[[], None],
+    cache_home: Path | None = None,
 ) -> int:
     """Evaluate an expression for what it traces, writing the derivations that it makes to the store.
 
@@ -221,13 +222,14 @@ def evaluate(
             a limit of the process would be theirs, too.
         on_line: takes the lines of Nix's `internal-json` log format.
         on_idle: see `process.run`.
+        cache_home: `XDG_CACHE_HOME`, in which Nix has its caches; null means the user's.
 
     Returns:
         The exit code; negative when a signal ended the evaluator.
     """
     return process.run(
         _evaluation(pure=pure, allow_import_from_derivation=allow_import_from_derivation),
-        env=_with_heap(max_memory_mb),
+        env=_with_heap(max_memory_mb) | ({"XDG_CACHE_HOME": str(cache_home)} if cache_home else {}),
         stdin=expression.encode(),
         allowed="any",
         on_line=on_line,

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelinegen.files import remove, write_atomic
 from pipelinegen.generate import Generated
 from pipelinegen.pipeline.conductor import is_part_file
+from pipelinegen.readings import inspected
 from pipelinegen.report.metrics import plan_metrics
 from pipelinegen.report.text import plan_text
 from pipelinegen.run.handoff import write_handoff
@@ -32,7 +33,9 @@ def write_output(folder: Path, generated: Generated) -> None:
     write_atomic(folder / "report.txt", plan_text(planned.plan, lambda text, _: text, everything=True))
     known = generated.recorded
     seconds = (known.to_build, known.to_build + known.spared) if known else None
-    write_atomic(folder / METRICS_NAME, plan_metrics(planned.plan, planned.work, seconds))
+    write_atomic(
+        folder / METRICS_NAME, plan_metrics(planned.plan, planned.work, seconds, inspected(generated.inspection))
+    )
     for file in reversed(generated.pipelines.files):
         write_atomic(folder / file.name, file.text)
     names = {file.name for file in generated.pipelines.files}

@@ -96,6 +96,11 @@ def environment(
     return {name: value for name, value in os.environ.items() if not without(name)} | dict(extra or {})
 
 
+def cache_home() -> Path:
+    """Where programs keep their caches, by the XDG Base Directory Specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def run(
     argv: Sequence[str | Path],
     *,

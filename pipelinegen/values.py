@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +12,9 @@ class Value(BaseModel):
     """An immutable value; equality is by content, unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(value: object) -> str:
+    """A digest of a plain JSON value, 64 hexadecimal digits; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,8 @@
 """A GitLab that answers what we ask of its API, over real HTTP, and misbehaves on demand.
 
-What it does is written at https://docs.gitlab.com/api/deployments/, /api/environments/, /api/commits/ and
-/api/rest/#pagination; how jobs make deployments is what GitLab's own documentation of environments says.
+What it does is written at https://docs.gitlab.com/api/deployments/, /api/environments/, /api/commits/,
+/api/job_artifacts/ and /api/rest/#pagination; how jobs make deployments is what GitLab's own documentation of
+environments says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+from tests.gitlab_archives import Archive, archived
 
 SHA = "a" * 40
 PROJECT = "7"
@@ -44,7 +47,8 @@ class Fault:
         status: it answers with this, unless 0.
         headers: of that answer.
         page: the body, as HTML; null for GitLab's JSON.
-        act: `stall` (no answer), `drip` (a byte now and then), `reset` (closes the connection).
+        act: `stall` (no answer), `drip` (a byte now and then), `reset` (closes the connection), `cut` (closes it
+            within the answer), `flood` (an answer without an end).
         times: requests it happens to; then all is well again.
         only: the part of the path that it happens to.
     """
@@ -65,6 +69,9 @@ class FakeGitLab(ThreadingHTTPServer):
         passed: commit of the last pipeline that passed; null for none.
         scope: of the project token: `api` or `read_api`.
         headers_of_pages: whether listings tell of their other pages (a proxy may drop that).
+        archives: artifacts of jobs, of older pipelines first.
+        free: whether it is GitLab Free, where job tokens read no artifacts by the API.
+        searches: whether it looks for artifacts behind the last pipeline that passed (GitLab 18.10).
         seen: path, query and headers of every GET.
         written: method, path and body of every other request that was granted.
     """
@@ -81,6 +88,8 @@ class FakeGitLab(ThreadingHTTPServer):
         self.environments: list[Row] = []
         self.deployments: list[Row] = []
         self.statuses: list[Row] = []
+        self.archives: list[Archive] = []
+        self.free, self.searches = False, True
         self.seen: list[tuple[str, dict[str, list[str]], dict[str, str]]] = []
         self.written: list[tuple[str, str, Row]] = []
         self.over = threading.Event()
@@ -156,6 +165,23 @@ class FakeGitLab(ThreadingHTTPServer):
         if row["deployable"] is not None:
             row["deployable"] |= {"status": status, "finished_at": row["updated_at"]}
 
+    def artifact(self, path: str, query: dict[str, str], headers: dict[str, str]) -> bytes | None:
+        """The file of an archive, at the endpoint for that; null for all other paths."""
+        place = f"/api/v4/projects/{PROJECT}/jobs/artifacts/"
+        ref, found, file = path.removeprefix(place).partition("/raw/")
+        if not path.startswith(place) or not found:
+            return None
+        self._known(headers)
+        if self.free and "JOB-TOKEN" in headers:
+            raise RefusedError(404, "404 Project Not Found")
+        if "job" not in query:
+            raise RefusedError(400, "job is missing")
+        more = self.searches and query.get("search_recent_successful_pipelines") == "true"
+        data = archived(self.archives, unquote(ref), query["job"], unquote(file), more=more)
+        if data is None:
+            raise RefusedError(404, "404 Not Found")
+        return data
+
     # What the API answers.
 
     def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Row) -> Any:
@@ -171,15 +197,17 @@ class FakeGitLab(ThreadingHTTPServer):
             self.written.append((method, what, body))
             return made
 
+    def _known(self, headers: dict[str, str]) -> None:
+        if headers.get("PRIVATE-TOKEN") != PROJECT_TOKEN and headers.get("JOB-TOKEN") != JOB_TOKEN:
+            raise RefusedError(401, "401 Unauthorized")
+
     def _authorize(self, method: str, what: str, headers: dict[str, str]) -> None:
+        self._known(headers)
         if "PRIVATE-TOKEN" in headers:
-            if headers["PRIVATE-TOKEN"] != PROJECT_TOKEN:
-                raise RefusedError(401, "401 Unauthorized")
             if method != "GET" and self.scope != "api":
                 raise RefusedError(403, "403 Forbidden", error="insufficient_scope", scope="api")
             return
-        allowed = self.job_token_may and what.split("/")[1] in {"deployments", "environments"}
-        if headers.get("JOB-TOKEN") != JOB_TOKEN or not allowed:
+        if not self.job_token_may or what.split("/")[1] not in {"deployments", "environments"}:
             raise RefusedError(401, "401 Unauthorized")
 
     def _list(self, what: str, query: dict[str, str]) -> list[Row]:
@@ -265,6 +293,10 @@ class Handler(BaseHTTPRequestHandler):
             self._misbehave(fault)
             return
         try:
+            data = self.server.artifact(url.path, query, dict(self.headers))
+            if data is not None:
+                self._send(200, data)
+                return
             answer = self.server.answer(self.command, url.path, query, dict(self.headers), body)
         except RefusedError as error:
             self._send(error.status, json.dumps(error.body).encode())
@@ -302,6 +334,17 @@ class Handler(BaseHTTPRequestHandler):
             while not self.server.over.wait(0.2):
                 self.wfile.write(b" ")
                 self.wfile.flush()
+        elif fault.act == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half")
+        elif fault.act == "flood":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while not self.server.over.is_set():
+                self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         elif fault.act != "reset":
             token = self.headers.get("PRIVATE-TOKEN") or self.headers.get("JOB-TOKEN")
             body = json.dumps({"message": f"not for the token {token}"}).encode()

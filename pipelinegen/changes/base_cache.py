@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import json
 import os
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -39,7 +37,7 @@ class Key(Value):
         commit: full id of the commit (a tree id is not enough: outputs may use `self.rev`).
         subdirectory: folder of `flake.nix` inside the repository, "" for the top.
         nix_version: such as `2.26.3`.
-        options: `options_digest` of everything else that alters evaluation.
+        options: `values.digest` of everything else that alters evaluation.
         generator_version: of pipelinegen.
     """
 
@@ -55,12 +53,6 @@ class _Entry(Value):
 
     key: Key
     inventory: Inventory
-
-
-def options_digest(options: Mapping[str, object]) -> str:
-    """A digest of options that are plain JSON values; the order of keys does not matter."""
-    text = json.dumps(options, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class BaseCache:
@@ -106,6 +98,12 @@ class BaseCache:
             return f"the base evaluation was not kept: {error}"
         self._prune()
         return None
+
+    def clear(self) -> None:
+        """Remove all entries, as far as that is possible."""
+        with contextlib.suppress(OSError):
+            for file in self.folder.glob(f"*{SUFFIX}"):
+                file.unlink(missing_ok=True)
 
     def _file(self, key: Key) -> Path:
         return self.folder / (hashlib.sha256(key.model_dump_json().encode()).hexdigest() + SUFFIX)

@@ -16,7 +16,7 @@ it takes nothing back out of an ignored folder; here the doubt counts for evalua
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pipelinegen.errors import ConfigError
@@ -47,8 +47,13 @@ def irrelevant(files: Iterable[str], patterns: Sequence[str]) -> bool:
     Raises:
         ConfigError: a pattern makes no sense; all that make none are listed.
     """
+    return all(map(matcher(patterns), files))
+
+
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether one file is matched; see `irrelevant`."""
     rules = _rules(patterns)
-    return all(_matched(file, rules) for file in files)
+    return lambda file: _matched(file, rules)
 
 
 def _matched(file: str, rules: Sequence[_Rule]) -> bool:

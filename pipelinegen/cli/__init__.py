@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Do one stage of the pipeline here.",
     "generations": "Show the systems that a host can be taken back to.",
     "cache": "Set up and look at the binary caches of the configuration.",
+    "memo": "Look at what is remembered of evaluations, check it, and forget it.",
     "config": "Show the settings and where each came from.",
     "doctor": "Say whether this machine, runner or image is ready.",
 }

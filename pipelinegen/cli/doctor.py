@@ -55,6 +55,7 @@ def _request(ctx: click.Context, *, offline: bool) -> Request:
     from pipelinegen import process
     from pipelinegen.doctor.examine import Request
     from pipelinegen.errors import ConfigError
+    from pipelinegen.memo.last import FOLDER
 
     session = open_session(ctx)
     config, mistakes, file = None, None, None
@@ -63,7 +64,8 @@ def _request(ctx: click.Context, *, offline: bool) -> Request:
         config, file = loaded.config, loaded.file
     except ConfigError as error:
         mistakes = error
-    return Request(session.directory, config, mistakes, file, session.env, process.environment(), offline)
+    memo = session.cache_directory / FOLDER
+    return Request(session.directory, config, mistakes, file, session.env, process.environment(), memo, offline)
 
 
 def _counted(number: int, what: str) -> str:

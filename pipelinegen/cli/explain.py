@@ -24,19 +24,22 @@ def command(
     *,
     offline: bool,
     history: str | None,
+    no_memo: bool,
     as_json: bool,
 ) -> None:
     """Plan, then print the reasons for one target."""
     from pipelinegen.console import Console
     from pipelinegen.generate import plan_push
     from pipelinegen.process import interruptible
+    from pipelinegen.remembering import tell_of_evaluation
     from pipelinegen.report.explain import explain, explain_text
 
     session = open_session(ctx)
     with interruptible():
-        request = make_request(session, flake, base, offline=offline, history=history)
-        planned = plan_push(request, session.console).planned
-    explanation = explain(planned.plan, target)
+        request = make_request(session, flake, base, offline=offline, history=history, no_memo=no_memo)
+        push = plan_push(request, session.console)
+        readings = tell_of_evaluation(request, push.planned.plan, push.inspection)
+    explanation = explain(push.planned.plan, target, readings or ())
     if as_json:
         click.echo(json.dumps(explanation.model_dump(mode="json"), indent=2, ensure_ascii=False))
     else:

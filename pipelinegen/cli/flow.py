@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def flow_options(function: F) -> F:
-    """Add FLAKE, --base, --offline and --history."""
+    """Add FLAKE, --base, --offline, --history and --no-memo."""
     for decorate in (
         click.argument("flake", default="."),
         click.option("--base", metavar="REV", help="Compare with this commit instead of the one found."),
@@ -26,13 +26,24 @@ def flow_options(function: F) -> F:
             metavar="FILE",
             help="Build times of earlier pipelines, as `run record` keeps them; also PIPELINEGEN_HISTORY.",
         ),
+        click.option(
+            "--no-memo", is_flag=True, help="Evaluate every output, remember nothing, and use nothing remembered."
+        ),
     ):
         function = decorate(function)
     return function
 
 
 def make_request(
-    session: Session, flake: str, base: str | None, *, offline: bool, history: str | None, output: Path | None = None
+    session: Session,
+    flake: str,
+    base: str | None = None,
+    *,
+    offline: bool = False,
+    history: str | None = None,
+    no_memo: bool = False,
+    verify_memo: bool = False,
+    output: Path | None = None,
 ) -> Request:
     """The request of this command line; the configuration is searched from the flake's folder upwards."""
     folder = session.directory / flake.partition("#")[0].partition("?")[0]
@@ -48,5 +59,7 @@ def make_request(
         base=base,
         offline=offline,
         history=session.history(history),
+        memo=not no_memo,
+        verify_memo=verify_memo,
         output=output,
     )

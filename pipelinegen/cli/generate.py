@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False),
     help="Folder for pipeline.yml, plan.json, work.json, the derivations, report.txt and metrics.txt.",
 )
+@click.option(
+    "--verify-memo",
+    is_flag=True,
+    help="Evaluate every output and compare it with what is remembered; where they differ, forget that and exit with "
+    "1. Scheduled pipelines always do.",
+)
 @click.option("--fail-if-empty", is_flag=True, help="Exit with 3 when there is nothing to do.")
 @click.pass_context
 def command(
@@ -35,28 +41,43 @@ def command(
     *,
     offline: bool,
     history: str | None,
+    no_memo: bool,
     output: str,
+    verify_memo: bool,
     fail_if_empty: bool,
 ) -> None:
     """Plan, verify, then write everything."""
     from pipelinegen.cli.metrics import branch, sent
-    from pipelinegen.errors import NothingSelectedError
+    from pipelinegen.errors import NothingSelectedError, UsageError
     from pipelinegen.generate import generate
     from pipelinegen.output import METRICS_NAME, write_output
     from pipelinegen.plan.model import Action
     from pipelinegen.process import interruptible
+    from pipelinegen.remembering import tell_of_evaluation
     from pipelinegen.report.text import plan_text
 
+    if no_memo and verify_memo:
+        raise UsageError("--no-memo leaves nothing to be verified", hint="leave one of the two options out")
     session = open_session(ctx)
     with interruptible():
         folder = session.directory / output
-        request = make_request(session, flake, base, offline=offline, history=history, output=folder)
+        request = make_request(
+            session,
+            flake,
+            base,
+            offline=offline,
+            history=history,
+            no_memo=no_memo,
+            verify_memo=verify_memo,
+            output=folder,
+        )
         if session.env.gitlab:
             _refuse_keys_of_others(request.loaded.config, session.console)
         generated = generate(request, session.console)
         with sent(session, folder / METRICS_NAME, "plan", ref=branch(session)):
             write_output(folder, generated)
-    session.console.say(plan_text(generated.planned.plan, session.console.style))
+        readings = tell_of_evaluation(request, generated.planned.plan, generated.inspection)
+    session.console.say(plan_text(generated.planned.plan, session.console.style, readings=readings))
     click.echo(Path(output) / "pipeline.yml")
     if fail_if_empty and all(task.action is Action.SUMMARY for task in generated.planned.tasks):
         raise NothingSelectedError("there is nothing to do", hint="leave --fail-if-empty out to accept that")

@@ -23,6 +23,7 @@ def command(
     *,
     offline: bool,
     history: str | None,
+    no_memo: bool,
     as_json: bool,
     everything: bool,
 ) -> None:
@@ -30,14 +31,18 @@ def command(
     from pipelinegen.console import Console
     from pipelinegen.generate import plan_push
     from pipelinegen.process import interruptible
+    from pipelinegen.remembering import tell_of_evaluation
     from pipelinegen.report.text import plan_text
 
     session = open_session(ctx)
     with interruptible():
-        request = make_request(session, flake, base, offline=offline, history=history)
-        planned = plan_push(request, session.console).planned
+        request = make_request(session, flake, base, offline=offline, history=history, no_memo=no_memo)
+        push = plan_push(request, session.console)
+        readings = tell_of_evaluation(request, push.planned.plan, push.inspection)
+    plan = push.planned.plan
     if as_json:
-        click.echo(json.dumps(planned.plan.model_dump(mode="json"), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(plan.model_dump(mode="json"), indent=2, ensure_ascii=False))
     else:
         style = Console(colour=session.colour_on_stdout).style
-        click.echo(plan_text(planned.plan, style, everything=everything), nl=False, color=session.colour_on_stdout)
+        text = plan_text(plan, style, everything=everything, readings=readings)
+        click.echo(text, nl=False, color=session.colour_on_stdout)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from pipelinegen import config_file as configuration
+from pipelinegen import process
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.config_file import LoadedConfig
 from pipelinegen.console import Console, want_colour
@@ -45,12 +46,14 @@ class Session:
 
     @property
     def cache_directory(self) -> Path:
-        """Where base evaluations are kept: in the project in CI (GitLab caches nothing else), else XDG's."""
+        """Where evaluations are kept: in the project in CI (GitLab caches nothing else), else XDG's."""
+        from pipelinegen.memo.place import cache_folder
+
         if self.env.cache_directory:
-            return self.directory / self.env.cache_directory
+            return cache_folder(self.env, self.directory / self.env.cache_directory)
         if self.env.project_dir:
-            return Path(self.env.project_dir) / ".pipelinegen-cache"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pipelinegen"
+            return cache_folder(self.env, Path(self.env.project_dir) / ".pipelinegen-cache")
+        return process.cache_home() / "pipelinegen"
 
     def handoff(self, option: str | None) -> Path:
         """The folder that `generate` wrote: the option, else `PIPELINEGEN_HANDOFF`, else `.pipelinegen`."""

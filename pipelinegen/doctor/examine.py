@@ -9,7 +9,16 @@ from pathlib import Path
 from pipelinegen import secret_files
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import Config
-from pipelinegen.doctor import judge_machine, judge_nix, judge_secrets, network, read_machine, read_nix
+from pipelinegen.doctor import (
+    judge_machine,
+    judge_memo,
+    judge_nix,
+    judge_secrets,
+    network,
+    read_machine,
+    read_memo,
+    read_nix,
+)
 from pipelinegen.doctor.model import Check, ok, problem, skipped
 from pipelinegen.errors import ConfigError
 from pipelinegen.onepassword import signed_in
@@ -24,6 +33,7 @@ class Request:
         mistakes: those, as an error; null where it has none.
         file: where the configuration is from; null where there is none.
         environment: the variables of this process.
+        memo: the folder in which evaluations are remembered.
         offline: ask nobody over the network.
     """
 
@@ -33,6 +43,7 @@ class Request:
     file: Path | None
     env: CiEnv
     environment: Mapping[str, str]
+    memo: Path
     offline: bool = False
 
 
@@ -53,6 +64,9 @@ def examine(request: Request) -> Iterator[Check]:
     yield judge_machine.judge_eval_jobs(wanted=wanted, installed=programs["nix-eval-jobs"])
     checkout = read_machine.read_checkout(request.directory) if programs["git"] else read_machine.Checkout(found=False)
     yield from judge_machine.judge_git(installed=programs["git"], checkout=checkout)
+    yield judge_memo.judge_memo(read_memo.read_memo(request.memo), config.evaluation)
+    folders = read_machine.read_folders(checkout)
+    yield judge_memo.judge_recording(read_memo.read_recording(), config.evaluation, folders)
     yield judge_machine.judge_ssh(programs, deploys=bool(config.hosts or config.hosts_from))
     yield judge_machine.judge_zstd(installed=programs["zstd"])
     yield judge_machine.judge_certificates(read_machine.read_certificates(request.environment))

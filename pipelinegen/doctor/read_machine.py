@@ -83,6 +83,27 @@ def read_checkout(folder: Path) -> Checkout:
     return Checkout(found=True, top=top, shallow=inside.text.strip() == "true", remote=bool(remotes))
 
 
+def read_folders(checkout: Checkout) -> int | None:
+    """How many folders git keeps in a checkout, its top included; null where git does not say."""
+    if not checkout.found or checkout.trouble is not None:
+        return None
+    try:
+        listed = _git(Path(checkout.top), "ls-files", "-z")
+    except InterruptedRunError:
+        raise
+    except PipelinegenError:
+        return None
+    if listed.returncode != 0:
+        return None
+    folders = {b""}
+    for path in listed.stdout.split(b"\0"):
+        folder = path.rpartition(b"/")[0]
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    return len(folders)
+
+
 def _git(folder: Path, *arguments: str) -> process.Completed:
     environment = process.environment(
         without=lambda name: name in {"GIT_DIR", "GIT_WORK_TREE"}, extra={"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}

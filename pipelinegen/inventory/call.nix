@@ -13,6 +13,8 @@
   rootFolder,
   # Names of relative path inputs that the lock file on disk does not know -> their folder in the root's tree.
   relocated,
+  # What is done when the value of an attribute of `rootInfo` is used: name -> value -> value.
+  watch ? _: value: value,
 }:
 let
   inherit (builtins) compareVersions foldl' isFunction isList mapAttrs nixVersion substring;
@@ -38,7 +40,7 @@ let
     in
     if name == locks.root then
       rec {
-        sourceInfo = rootInfo // { inherit (trees.${name}) outPath; };
+        sourceInfo = mapAttrs watch rootInfo // { inherit (trees.${name}) outPath; };
         outPath = below sourceInfo.outPath rootFolder;
       }
     else if relocated ? ${name} then

@@ -1,10 +1,11 @@
 """Which evaluator looks at what. Pure.
 
 All that is to be looked at lies in a line, ordered by attribute path, so that neighbours share work. Evaluators
-move along it. One that is free gets the stretch where it helps most, and begins at the end of it that nobody
-comes to: two evaluators on one stretch move towards each other, and whoever arrives at what the other has
-looked at is free again. So a stretch is divided where both end together, without anybody knowing before how long
-things take, and no evaluator loads the flake more often than needed.
+move along it, all in the same direction. One that is free gets the further half of the stretch where it helps most;
+whoever arrives at where another one began is free again.
+
+Which direction tells the two evaluations of a flake apart by which its read sets are narrowed (`recording`): what
+was looked at early in one must come late in the other. Hence not both directions at once.
 """
 
 from __future__ import annotations
@@ -51,31 +52,30 @@ class Stretch:
     """Neighbours that nobody is at.
 
     Attributes:
-        from_left, from_right: whether an evaluator will come to it from there.
+        awaits: whether an evaluator will come to it.
     """
 
     tasks: tuple[Task, ...]
-    from_left: bool = False
-    from_right: bool = False
-
-    @property
-    def comers(self) -> int:
-        """How many evaluators will come to it."""
-        return self.from_left + self.from_right
+    awaits: bool = False
 
 
-def deal(frontier: Frontier, turns: Sequence[Turn], seconds: Callable[[Kind], float]) -> Turn | None:
+def deal(
+    frontier: Frontier, turns: Sequence[Turn], seconds: Callable[[Kind], float], *, backwards: bool = False
+) -> Turn | None:
     """What a free evaluator should do; null: nothing now.
 
     Args:
         turns: those of the evaluators that run. While there is none, something is dealt as long as anything
             is pending.
         seconds: how long an attribute of a kind takes.
+        backwards: evaluators begin at the end of the line.
     """
     if any(turn.alone or turn.listing for turn in turns):
         return None
     positions = {turn.position for turn in turns}
     line = [task for task in frontier.in_order() if task.key not in positions]
+    # What builds meanwhile comes last: nothing is recorded of it.
+    line = [task for task in line if not task.builds] or line
     lonely = [task for task in line if task.alone]
     special = [task for task in line if (task.first or task.ask) and not task.alone]
     plain = [task for task in line if not (task.first or task.ask or task.alone)]
@@ -84,7 +84,7 @@ def deal(frontier: Frontier, turns: Sequence[Turn], seconds: Callable[[Kind], fl
     if sets:
         return Turn(sets)
     stretch = best_stretch(stretches(plain, turns), seconds)
-    tasks = from_its_free_end(stretch, seconds) if stretch else []
+    tasks = share_of(stretch, seconds, backwards=backwards) if stretch else []
     if special:
         mixed = special[0].look.visit == "item" and not special[0].ask
         return Turn([special[0], *tasks] if mixed else special[:1])
@@ -110,13 +110,9 @@ def stretches(line: Sequence[Task], turns: Sequence[Turn]) -> list[Stretch]:
             end += 1
         tasks = tuple(line[start:end])
         if tasks:
-            found.append(
-                Stretch(
-                    tasks,
-                    from_left=left is not None and tasks[0].key in left.ahead,
-                    from_right=right is not None and tasks[-1].key in right.ahead,
-                )
-            )
+            from_left = left is not None and tasks[0].key in left.ahead
+            from_right = right is not None and tasks[-1].key in right.ahead
+            found.append(Stretch(tasks, awaits=from_left or from_right))
         start = end
     return found
 
@@ -124,19 +120,21 @@ def stretches(line: Sequence[Task], turns: Sequence[Turn]) -> list[Stretch]:
 def best_stretch(found: Sequence[Stretch], seconds: Callable[[Kind], float]) -> Stretch | None:
     """Where one more evaluator helps most; null where it would not be worth its start."""
     loads = [(stretch, sum(_seconds(task, seconds) for task in stretch.tasks)) for stretch in found]
-    worth = [(stretch, load) for stretch, load in loads if not stretch.comers or load >= WORTH_SECONDS]
-    return max(worth, key=lambda pair: pair[1] / (1 + pair[0].comers))[0] if worth else None
+    worth = [(stretch, load) for stretch, load in loads if not stretch.awaits or load >= WORTH_SECONDS]
+    return max(worth, key=lambda pair: pair[1] / (1 + pair[0].awaits))[0] if worth else None
 
 
-def from_its_free_end(stretch: Stretch, seconds: Callable[[Kind], float]) -> list[Task]:
-    """The tasks of a stretch in the order in which a further evaluator looks at them."""
-    if stretch.from_left and stretch.from_right:
-        loads = list(accumulate(_seconds(task, seconds) for task in stretch.tasks))
-        middle = next(number for number, load in enumerate(loads) if 2 * load > loads[-1])
-        return list(stretch.tasks[middle:])
-    if stretch.from_left:
-        return list(reversed(stretch.tasks))
-    return list(stretch.tasks)
+def share_of(stretch: Stretch, seconds: Callable[[Kind], float], *, backwards: bool = False) -> list[Task]:
+    """The tasks of a stretch in the order in which a further evaluator looks at them.
+
+    All of them where nobody comes to it, else the half that is further away from who comes.
+    """
+    tasks = list(reversed(stretch.tasks)) if backwards else list(stretch.tasks)
+    if not stretch.awaits:
+        return tasks
+    loads = list(accumulate(_seconds(task, seconds) for task in tasks))
+    middle = next(number for number, load in enumerate(loads) if 2 * load > loads[-1])
+    return tasks[middle:]
 
 
 def _seconds(task: Task, seconds: Callable[[Kind], float]) -> float:

@@ -10,17 +10,42 @@ from importlib import resources
 from pipelinegen.attrpath import nix_string
 from pipelinegen.inventory.frontier import Task
 from pipelinegen.inventory.model import FlakeSource
-from pipelinegen.inventory.trees import Trees
+from pipelinegen.inventory.trees import MARKS, Marks, Trees
 
 
-def flake_expression(source: FlakeSource, trees: Trees) -> str:
-    """The outputs of the flake, as this version of Nix would call it."""
+def flake_expression(source: FlakeSource, trees: Trees, *, watch: str | None = None) -> str:
+    """The outputs of the flake, as this version of Nix would call it.
+
+    Args:
+        watch: the run's secret word: using the value of an attribute of `self` that says something of the source is
+            reported with it (see `records.MetadataRead`).
+    """
+    watched = f"watch = {_METADATA_WATCH % nix_string(watch)}; " if watch else ""
     return (
         f"(let inherit (builtins.getFlake {nix_string(trees.reference)}) trees; in ({shipped('call.nix')}) {{ "
         f"trees = builtins.mapAttrs (_: name: trees.${{name}}) {json_expression(dict(trees.names))}; "
         f"locks = {json_expression(source.locks)}; rootInfo = {json_expression(source.source_info)}; "
-        f"rootFolder = {nix_string(source.subdirectory)}; relocated = {json_expression(source.relocated)}; }})"
+        f"rootFolder = {nix_string(source.subdirectory)}; relocated = {json_expression(source.relocated)}; "
+        f"{watched}}})"
     )
+
+
+_METADATA_WATCH = 'name: builtins.trace "${%s} ${builtins.toJSON { event = "metadata"; inherit name; }}"'
+
+
+def fetched_expression(trees: Trees) -> str:
+    """Something that Nix evaluates by fetching the flake's own source and the marks, and nothing else."""
+    used = " ".join(f"trees.{name}.outPath" for name in (trees.root, MARKS))
+    return f"let inherit (builtins.getFlake {nix_string(trees.reference)}) trees; in builtins.deepSeq [ {used} ] true"
+
+
+def marks_expression(trees: Trees, number: int | None) -> str:
+    """The marks of one evaluator as a list of files; an empty one without a number."""
+    if number is None or trees.marks is None:
+        return "[ ]"
+    folder = f"(builtins.getFlake {nix_string(trees.reference)}).trees.{MARKS}.outPath"
+    files = " ".join(f"(folder + {nix_string(f'/{name}')})" for name in Marks.names(number))
+    return f"(let folder = {folder}; in [ {files} ])"
 
 
 def listed(tasks: Sequence[Task]) -> list[dict[str, object]]:

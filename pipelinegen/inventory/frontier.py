@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from pipelinegen import attrpath
 from pipelinegen.attrpath import AttrPath
-from pipelinegen.inventory.model import EvalFailure
+from pipelinegen.inventory.model import EvalFailure, FlakeOutput
 from pipelinegen.inventory.records import (
     Caught,
     Enter,
@@ -26,6 +26,7 @@ from pipelinegen.inventory.records import (
     SetDone,
     Unavailable,
 )
+from pipelinegen.inventory.results import Result
 from pipelinegen.inventory.rules import MAX_DEPTH, Item, Look, Rules, Visit
 
 Key = tuple[AttrPath, Visit]
@@ -39,6 +40,7 @@ class Task:
         first: an evaluator must begin with it: one that had looked at other things failed at it.
         alone: nothing else may run meanwhile: it was killed, maybe for what others used up.
         ask: nothing is caught, so that Nix says why it fails; the evaluator gets nothing else.
+        builds: evaluating it has to build something, which it may not where reading is recorded.
     """
 
     path: AttrPath
@@ -46,6 +48,7 @@ class Task:
     first: bool = False
     alone: bool = False
     ask: bool = False
+    builds: bool = False
 
     @property
     def key(self) -> Key:
@@ -64,6 +67,7 @@ class Turn:
         current: what it turned to last; null before its first word.
         since: when it turned to that (for the caller).
         useful: whether anything was achieved.
+        number: tells those that run at once apart (for the caller).
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -72,6 +76,7 @@ class Turn:
         self.current: Key | None = None
         self.since = 0.0
         self.useful = False
+        self.number = 0
         self._entered = 0
         self._names: list[str] = []
 
@@ -79,6 +84,11 @@ class Turn:
     def ask(self) -> bool:
         """Whether it is there for the message of its only task."""
         return self.tasks[0].ask
+
+    @property
+    def builds(self) -> bool:
+        """Whether its tasks may build something."""
+        return self.tasks[0].builds
 
     @property
     def alone(self) -> bool:
@@ -127,12 +137,20 @@ class Frontier:
     Attributes:
         pending: what is to be looked at.
         found: what yields a derivation, by attribute path.
+        sets: what is a set, with its names.
+        ignored: what is no derivation and is not searched, with whether that is strange.
+        builders: what had to build something to be evaluated.
+        recalled: derivations that were known before.
     """
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.pending: dict[Key, Task] = {}
         self.found: dict[AttrPath, Found | Unavailable] = {}
+        self.sets: dict[Key, tuple[str, ...]] = {}
+        self.ignored: dict[Key, bool] = {}
+        self.builders: set[Key] = set()
+        self.recalled: dict[AttrPath, FlakeOutput] = {}
         self._known: set[Key] = set()
         self._failures: dict[Key, EvalFailure] = {}
         self._caught: dict[Key, Task] = {}
@@ -186,27 +204,47 @@ class Frontier:
             return True  # found in two ways, and looked at before
         turn.useful = True
         self._done_by[key] = turn
+        if task.builds:
+            self.builders.add(key)
         if isinstance(report, SetDone):
-            self._descend(turn, task, turn.names(report.count))
+            self.sets[key] = tuple(turn.names(report.count))
+            self._descend(task, self.sets[key], turn)
         elif isinstance(report, Found | Unavailable):
             self.found.setdefault(task.path, report)
         elif isinstance(report, Caught):
             self._caught[key] = task
-        elif report.strange:
-            self._fail(task, _strange(task))
+        else:
+            self._ignore(task, strange=report.strange)
         return True
+
+    def recall(self, key: Key, result: Result) -> None:
+        """Note of a pending task what it is known to evaluate to."""
+        task = self.pending.pop(key)
+        if result.names is not None:
+            self._descend(task, result.names)
+        elif result.output is not None:
+            self.recalled[task.path] = result.output
+        else:
+            self._ignore(task, strange=result.strange)
+
+    def will_build(self, key: Key) -> None:
+        """Evaluating a pending task has to build something."""
+        self.pending[key] = replace(self.pending[key], builds=True)
 
     def release(self, turn: Turn) -> None:
         """The evaluator has ended."""
         self._at = {key: holder for key, holder in self._at.items() if holder is not turn}
 
-    def died(self, turn: Turn, message: str, *, doubt: bool = False, killed: bool = False) -> bool:
+    def died(
+        self, turn: Turn, message: str, *, doubt: bool = False, killed: bool = False, builds: bool = False
+    ) -> bool:
         """The evaluator ended early; the task it had turned to is to blame.
 
         Args:
             message: what it said, or why it was ended.
             doubt: it may be innocent, where its evaluator had looked at other things.
             killed: it may be innocent, where anything else ran.
+            builds: it has to build something and might not.
 
         Returns:
             False when nobody is to blame, because the evaluator never turned to an open task.
@@ -215,7 +253,9 @@ class Frontier:
         task = self.pending.get(turn.current) if turn.current else None
         if task is None:
             return False
-        if killed and not turn.alone:
+        if builds:
+            self.pending[task.key] = replace(task, builds=True)
+        elif killed and not turn.alone:
             self.pending[task.key] = replace(task, alone=True)
         elif doubt and not turn.at_its_first:
             self.pending[task.key] = replace(task, first=True)
@@ -233,7 +273,8 @@ class Frontier:
             task = self._caught.pop(key)
             if self._asked < limit:
                 self._asked += 1
-                self.pending[key] = replace(task, ask=True)
+                # What it says it must say with all that it may do.
+                self.pending[key] = replace(task, ask=True, builds=True)
                 self._order = []
             else:
                 self._fail(task, _without_message(task))
@@ -245,6 +286,8 @@ class Frontier:
             turn.enter(key)
             return self._done_by.get(key) is turn or key not in self._known
         if self._at.get(key, turn) is not turn or ((task.first or task.alone or task.ask) and task != turn.tasks[0]):
+            return False
+        if task.builds and not turn.builds:
             return False
         self._at = {held: holder for held, holder in self._at.items() if holder is not turn} | {key: turn}
         turn.enter(key)
@@ -262,13 +305,18 @@ class Frontier:
                 self.pending[task.key] = task
                 self._order = []
 
-    def _descend(self, turn: Turn, task: Task, names: Iterable[str]) -> None:
+    def _descend(self, task: Task, names: Iterable[str], turn: Turn | None = None) -> None:
         for name in names:
             path = (*task.path, name)
             self._add(path, task.look.item)
             following = task.look.child(name)
-            if following is not None:
+            if turn is not None and following is not None:
                 turn.ahead.add((path, following.visit))
+
+    def _ignore(self, task: Task, *, strange: bool) -> None:
+        self.ignored[task.key] = strange
+        if strange:
+            self._fail(task, _strange(task))
 
     def _fail(self, task: Task, message: str) -> None:
         self._failures[task.key] = EvalFailure(path=task.path, kind=self.rules.kind(task.path), message=message)

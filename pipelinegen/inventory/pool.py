@@ -11,16 +11,20 @@ from functools import cache, partial
 from pipelinegen import interrupts
 from pipelinegen.errors import FlakeError
 from pipelinegen.inventory.dealing import Pace, deal
-from pipelinegen.inventory.frontier import Frontier, Turn
+from pipelinegen.inventory.frontier import Frontier, Key, Turn
 from pipelinegen.inventory.model import Kind
 from pipelinegen.inventory.records import Enter, Name, Report
-from pipelinegen.inventory.worker import Ending, Worker
+from pipelinegen.inventory.results import Reads
+from pipelinegen.inventory.worker import Ending, Recording, Worker
 
 MESSAGES = 50
 """How many failing outputs get Nix's own message where Nix itself could have gone on (`throw`, `assert`).
 
 The message is to be had only at the price of an evaluator, which loads the flake again.
 """
+
+MOST_BUILDS = 5
+"""How many attributes may turn out, at the price of an evaluator each, to need a build before recording is given up."""
 
 BARREN = 2
 """How many evaluators in a row may be killed before they say anything; the machine may be short of memory."""
@@ -41,19 +45,34 @@ class Pool:
         workers: how many at once.
         where: the flake, for errors.
         on_progress: see `OnProgress`; called a few times a second.
+        recording: record what is read.
+        backwards: begin at the end.
 
     Attributes:
         built: derivations that evaluation had to build.
+        reads: what attributes read, as far as it was recorded.
     """
 
     def __init__(
-        self, worker: Worker, frontier: Frontier, *, workers: int, where: str, on_progress: OnProgress | None = None
+        self,
+        worker: Worker,
+        frontier: Frontier,
+        *,
+        workers: int,
+        where: str,
+        on_progress: OnProgress | None = None,
+        recording: Recording | None = None,
+        backwards: bool = False,
     ) -> None:
         self._worker = worker
         self._frontier = frontier
         self._workers = workers
         self._where = where
         self._on_progress = on_progress
+        self._recording = recording
+        self._backwards = backwards
+        self._builds = 0
+        self.reads: dict[Key, Reads] = {}
         self._pace = Pace()
         self._lock = threading.Lock()
         self._turns: dict[Turn, threading.Thread] = {}
@@ -83,16 +102,22 @@ class Pool:
             finally:
                 self._stop()
 
+    @property
+    def many_builds(self) -> bool:
+        """Whether recording was given up, since too many attributes need a build."""
+        return self._builds > MOST_BUILDS
+
     def _start(self, *, names_only: bool) -> bool:
         """Start as many evaluators as help; false when nothing is left to be done."""
         with self._lock:
             if not names_only and not self._frontier.pending and not self._turns:
                 self._frontier.ask(MESSAGES)
             while len(self._turns) < self._workers:
-                turn = deal(self._frontier, list(self._turns), cache(self._seconds))
+                turn = deal(self._frontier, list(self._turns), cache(self._seconds), backwards=self._backwards)
                 if turn is None or (names_only and not turn.listing):
                     break
                 turn.since = time.monotonic()
+                turn.number = min(set(range(len(self._turns) + 1)) - {other.number for other in self._turns})
                 thread = threading.Thread(target=self._serve, args=(turn, names_only), daemon=True)
                 self._turns[turn] = thread
                 thread.start()
@@ -110,6 +135,9 @@ class Pool:
                 turn.tasks,
                 catch=not turn.ask,
                 names_only=names_only,
+                backwards=self._backwards,
+                recording=None if turn.builds or self.many_builds else self._recording,
+                number=turn.number,
                 on_report=partial(self._take, turn),
                 on_build=self.built.add,
                 go_on=lambda: not self._stopping,
@@ -151,12 +179,16 @@ class Pool:
             self._judge(turn, ending)
 
     def _judge(self, turn: Turn, ending: Ending) -> None:
+        self.reads |= ending.reads
         killed = ending.how == "signal"
+        builds = ending.how == "builds"
+        self._builds += builds
         if ending.how in {"done", "told"}:
             self._frontier.release(turn)
             useful = ending.how == "told"
         else:
-            useful = self._frontier.died(turn, ending.message, doubt=ending.how in {"error", "memory"}, killed=killed)
+            doubt = ending.how in {"error", "memory"}
+            useful = self._frontier.died(turn, ending.message, doubt=doubt, killed=killed, builds=builds)
         self._barren = 0 if useful or turn.useful else self._barren + 1
         whole = self._frontier.failures.get(())
         # While others can work, the machine is just too small for all of them.

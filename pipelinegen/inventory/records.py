@@ -101,9 +101,20 @@ class Caught(Subject):
     event: Literal["caught"]
 
 
+class MetadataRead(Value):
+    """The flake reads an attribute of `self` that says something of the source besides where it is."""
+
+    event: Literal["metadata"]
+    name: str
+
+
 Report = Annotated[Enter | Name | SetDone | Found | Unavailable | Ignored | Caught, Field(discriminator="event")]
 
-_REPORT: TypeAdapter[Report] = TypeAdapter(Report)
+_REPORT: TypeAdapter[Report | MetadataRead] = TypeAdapter(
+    Annotated[
+        Enter | Name | SetDone | Found | Unavailable | Ignored | Caught | MetadataRead, Field(discriminator="event")
+    ]
+)
 
 
 class BuildStarted(Value):
@@ -124,7 +135,7 @@ class Message(Value):
     text: str
 
 
-Said = Report | BuildStarted | BuildLog | Message
+Said = Report | MetadataRead | BuildStarted | BuildLog | Message
 
 
 class LineReader:
@@ -172,7 +183,7 @@ def _read_record(record: dict[str, Any], word: str) -> Said | None:
     return None
 
 
-def _message(record: dict[str, Any], word: str) -> Report | Message | None:
+def _message(record: dict[str, Any], word: str) -> Report | MetadataRead | Message | None:
     text = str(record.get("msg", ""))
     if text.startswith(_TRACE):
         if not text.startswith(f"{_TRACE}{word} "):

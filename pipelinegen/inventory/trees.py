@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pipelinegen import nix
+from pipelinegen import local_store, nar, nix
 from pipelinegen.attrpath import nix_string, show_name
 from pipelinegen.errors import FlakeError
 from pipelinegen.inventory.model import FlakeSource
 
 _NOT_FETCHED_WITH = frozenset({"dir", "__final"})
 """Attributes of a locked reference that say nothing about its tree."""
+
+
+MARKS = "marks"
+"""Name of the input that holds marks; the others are numbered."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,17 @@ class Trees:
     Attributes:
         reference: its locked reference, for `builtins.getFlake`.
         names: lock node → name of the input that holds its tree.
+        root: name of the input that holds the flake's own source.
+        marks: the store path of the files that evaluators mark their steps with; null where they need not.
     """
 
     reference: str
     names: Mapping[str, str]
+    root: str
+    marks: str | None = None
 
 
-def add_trees(source: FlakeSource) -> Trees:
+def add_trees(source: FlakeSource, *, marks: Marks | None = None) -> Trees:
     """Put the flake of trees of `source` into the store; nothing is fetched.
 
     Raises:
@@ -47,6 +55,10 @@ def add_trees(source: FlakeSource) -> Trees:
     """
     nodes = _locked_trees(source)
     names = {node: f"n{number}" for number, node in enumerate(sorted(nodes))}
+    root = names[str(source.locks["root"])]
+    if marks is not None:
+        names[MARKS] = MARKS
+        nodes[MARKS] = _in_store(marks.nar_hash)
     with tempfile.TemporaryDirectory(prefix="pipelinegen-") as scratch:
         folder = Path(scratch) / "trees"
         folder.mkdir()
@@ -54,12 +66,54 @@ def add_trees(source: FlakeSource) -> Trees:
         (folder / "flake.lock").write_text(_lock(nodes, names), "utf-8")
         metadata = nix.flake_metadata(f"path:{quote(str(folder))}")
     content = quote(metadata["locked"]["narHash"], safe="")
-    return Trees(f"path:{metadata['path']}?narHash={content}", names)
+    return Trees(f"path:{metadata['path']}?narHash={content}", names, root, marks.path if marks else None)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Files in the store that say nothing, two for each evaluator that may run at once.
+
+    Attributes:
+        path: of their folder in the store.
+        nar_hash: its content.
+    """
+
+    path: str
+    nar_hash: str
+
+    @staticmethod
+    def names(number: int) -> tuple[str, str]:
+        """The two of one evaluator, in the order in which it reads them."""
+        return f"{number}a", f"{number}b"
+
+
+def add_marks(word: str, evaluators: int) -> Marks:
+    """Put marks into the store that nobody else has.
+
+    Args:
+        word: what makes them different from those of others.
+
+    Raises:
+        CommandError: Nix refuses it.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipelinegen-") as scratch:
+        folder = Path(scratch) / "source"
+        folder.mkdir()
+        (folder / "word").write_text(word, "utf-8")
+        for number in range(evaluators):
+            for name in Marks.names(number):
+                (folder / name).touch()
+        return Marks(local_store.add(folder), nar.sri_hash(folder))
+
+
+def _in_store(nar_hash: str) -> dict[str, Any]:
+    # Nix looks into its store before it fetches. A `path` that is there Nix 2.34 would read as a whole, to hash it.
+    return {"type": "tarball", "url": "file:///source.tar.gz", "narHash": nar_hash}
 
 
 def _locked_trees(source: FlakeSource) -> dict[str, dict[str, Any]]:
     locks: Any = source.locks
-    trees = {locks["root"]: {"type": "path", "path": source.store_path, "narHash": source.source_info["narHash"]}}
+    trees = {locks["root"]: _in_store(str(source.source_info["narHash"]))}
     for name, node in locks["nodes"].items():
         # A relative input lies in its parent's tree.
         if "locked" in node and "parent" not in node:

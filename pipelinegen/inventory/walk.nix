@@ -19,10 +19,14 @@
   catch,
   # Only name what sets have.
   namesOnly,
+  # Look at the last one first.
+  backwards,
+  # Files to read, in this order, on turning to an attribute: whoever watches them knows when that is.
+  marks,
 }:
 let
   inherit (builtins)
-    attrNames concatMap filter foldl' isAttrs length seq toJSON trace tryEval;
+    attrNames concatMap elemAt filter foldl' genList isAttrs length readFile seq toJSON trace tryEval;
 
   say = report: rest: trace "${word} ${toJSON report}" rest;
 
@@ -33,7 +37,9 @@ let
   # Look at each in turn; true at the end.
   each = list: look: foldl' (_: one: seq (look one) true) true list;
 
-  enter = task: say { event = "enter"; inherit (task) path; inherit (task.look) visit; };
+  enter =
+    task: rest:
+    seq (each marks readFile) (say { event = "enter"; inherit (task) path; inherit (task.look) visit; } rest);
 
   announce =
     task: names: then':
@@ -88,6 +94,7 @@ let
       say { event = "ignored"; inherit path; inherit (look) visit; strange = look.suffix != [ ]; } true;
 
   items = concatMap (task: listed task (select outputs task.path)) tasks;
+  reversed = genList (number: elemAt items (length items - 1 - number)) (length items);
 in
 # The length is known when all names are.
-seq (length items) (namesOnly || each items (item: visit item.task item.value))
+seq (length items) (namesOnly || each (if backwards then reversed else items) (item: visit item.task item.value))

@@ -6,17 +6,30 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from pipelinegen import nix, process
 from pipelinegen.attrpath import nix_string
 from pipelinegen.config import Evaluation
-from pipelinegen.inventory.expression import flake_expression, json_expression, listed, shipped
-from pipelinegen.inventory.frontier import Task
+from pipelinegen.inventory.cache_homes import CacheHomes
+from pipelinegen.inventory.expression import flake_expression, json_expression, listed, marks_expression, shipped
+from pipelinegen.inventory.frontier import Key, Task
 from pipelinegen.inventory.messages import shorten_lines, shorten_paths
 from pipelinegen.inventory.model import FlakeSource
-from pipelinegen.inventory.records import BuildLog, BuildStarted, LineReader, Message, Report
+from pipelinegen.inventory.recording import Recorder
+from pipelinegen.inventory.records import (
+    BuildLog,
+    BuildStarted,
+    Enter,
+    LineReader,
+    Message,
+    MetadataRead,
+    Name,
+    Report,
+)
+from pipelinegen.inventory.results import Reads
 from pipelinegen.inventory.rules import MAX_DEPTH
 from pipelinegen.inventory.trees import Trees
 
@@ -27,18 +40,33 @@ LOG_LINES = 20
 """Lines kept of the log of a build that evaluation needs."""
 
 
+FORBIDDEN_BUILD = "'allow-import-from-derivation' is disabled"
+"""In the message of every version from 2.8 to 2.34 when evaluation would have to build something and may not."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """How an evaluator ended.
 
     Attributes:
-        how: `done`: all tasks were looked at; `error`: Nix's own verdict; `memory`, `signal`, `time`: it ran
-            into a limit or was killed; `told`: it was told to end.
+        how: `done`: all tasks were looked at; `error`: Nix's own verdict; `builds`: it came to what evaluation has to
+            build, while its reading was recorded; `memory`, `signal`, `time`: it ran into a limit or was killed;
+            `told`: it was told to end.
         message: why, for people; "" when done or told.
+        reads: what each attribute read that it turned to, in order, where that was recorded.
     """
 
-    how: Literal["done", "error", "memory", "signal", "time", "told"]
+    how: Literal["done", "error", "builds", "memory", "signal", "time", "told"]
     message: str = ""
+    reads: tuple[tuple[Key, Reads], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What an evaluator needs for its reading to be recorded."""
+
+    recorder: Recorder
+    cache_homes: CacheHomes
 
 
 class _TimeUpError(Exception):
@@ -87,6 +115,9 @@ class Worker:
         on_report: Callable[[Report], bool],
         on_build: Callable[[str], None],
         names_only: bool = False,
+        backwards: bool = False,
+        recording: Recording | None = None,
+        number: int = 0,
         go_on: Callable[[], bool] = lambda: True,
     ) -> Ending:
         """Evaluate `tasks` in one process.
@@ -96,6 +127,9 @@ class Worker:
             on_report: takes each report as it comes, and tells whether to go on.
             on_build: takes each derivation that evaluation has to build.
             names_only: only name what sets have, and look at none of it.
+            backwards: look at the last one first.
+            recording: record what is read. Evaluation may build nothing then.
+            number: which of those that run; tells their marks apart.
             go_on: asked about once a second.
 
         Raises:
@@ -109,21 +143,41 @@ class Worker:
             if not go_on():
                 raise _StoppedError
 
-        try:
-            code = nix.evaluate(
-                self._expression(tasks, catch=catch, names_only=names_only),
-                pure=not self._settings.impure,
-                allow_import_from_derivation=self._settings.allow_import_from_derivation,
-                max_memory_mb=self._settings.max_memory_mb,
-                on_line=run.take,
-                on_idle=idle,
-            )
-        except _TimeUpError:
-            limit = self._settings.timeout
-            return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
-        except (_ToldError, _StoppedError):
-            return Ending("told")
-        return self._ending(code, run)
+        def evaluate(home: Path | None) -> Ending:
+            try:
+                code = nix.evaluate(
+                    self._expression(
+                        tasks,
+                        catch=catch,
+                        names_only=names_only,
+                        backwards=backwards,
+                        marks=None if recording is None else number,
+                    ),
+                    pure=not self._settings.impure,
+                    allow_import_from_derivation=recording is None and self._settings.allow_import_from_derivation,
+                    max_memory_mb=self._settings.max_memory_mb,
+                    on_line=run.take,
+                    on_idle=idle,
+                    cache_home=home,
+                )
+            except _TimeUpError:
+                limit = self._settings.timeout
+                return Ending("time", f"evaluation took longer than {limit} s (evaluation.timeout)")
+            except (_ToldError, _StoppedError):
+                return Ending("told")
+            return self._ending(code, run)
+
+        if recording is None:
+            return evaluate(None)
+        with recording.cache_homes.one() as home:
+            recording.recorder.begin(number)
+            try:
+                ending = evaluate(home)
+            finally:
+                reads = recording.recorder.end(number)
+        if ending.how == "error" and FORBIDDEN_BUILD in run.last_words():
+            ending = Ending("builds", ending.message)
+        return replace(ending, reads=run.reads(reads))
 
     def _ending(self, code: int, run: _Run) -> Ending:
         if code == 0:
@@ -139,12 +193,16 @@ class Worker:
             return Ending("signal", f"{why}\n{text}".strip())
         return Ending("error", text or f"the evaluator ended with exit code {code} and said nothing")
 
-    def _expression(self, tasks: Sequence[Task], *, catch: bool, names_only: bool) -> str:
+    def _expression(
+        self, tasks: Sequence[Task], *, catch: bool, names_only: bool, backwards: bool, marks: int | None
+    ) -> str:
+        outputs = flake_expression(self._source, self._trees, watch=None if marks is None else self._word)
         return (
-            f"let outputs = {flake_expression(self._source, self._trees)}; in ({shipped('walk.nix')}) {{ "
+            f"let outputs = {outputs}; in ({shipped('walk.nix')}) {{ "
             f"inherit outputs; describe = ({shipped('describe.nix')}); "
             f"word = {nix_string(self._word)}; tasks = {json_expression(listed(tasks))}; maxDepth = {MAX_DEPTH}; "
-            f"catch = {str(catch).lower()}; namesOnly = {str(names_only).lower()}; }}"
+            f"catch = {str(catch).lower()}; namesOnly = {str(names_only).lower()}; "
+            f"backwards = {str(backwards).lower()}; marks = {marks_expression(self._trees, marks)}; }}"
         )
 
 
@@ -172,6 +230,9 @@ class _Run:
         self._said: deque[str] = deque(maxlen=MESSAGES)
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._building: list[str] = []
+        self._entered: list[tuple[Key, frozenset[str]]] = []
+        self._finished: set[Key] = set()
+        self._metadata: frozenset[str] = frozenset()
         self.heap_full = False
 
     def check_time(self) -> None:
@@ -194,7 +255,13 @@ class _Run:
             case Message(text=text):
                 if text not in self._said:
                     self._said.append(text)
+            case MetadataRead(name=name):
+                self._metadata |= {name}
             case report:
+                if isinstance(report, Enter):
+                    self._entered.append(((report.path, report.visit), self._metadata))
+                elif not isinstance(report, Name):
+                    self._finished.add((report.path, report.visit))
                 self._turned = self._clock()
                 for heard in (self._said, self._log, self._building):
                     heard.clear()
@@ -202,6 +269,22 @@ class _Run:
                     raise _ToldError
                 return
         self.check_time()
+
+    def reads(self, opened: Sequence[Reads]) -> tuple[tuple[Key, Reads], ...]:
+        """What each attribute read of which it said what it is. Of others it may have read only some of it.
+
+        Args:
+            opened: files and folders, for each step that was marked. The last steps may have been marked and not
+                announced, when the process was ended.
+        """
+        if len(opened) < len(self._entered):
+            return ()  # what belongs to what is not known
+        metadata = [*(before for _, before in self._entered[1:]), self._metadata]
+        return tuple(
+            (key, replace(reads, metadata=read))
+            for (key, _), reads, read in zip(self._entered, opened, metadata, strict=False)
+            if key in self._finished
+        )
 
     def last_words(self) -> str:
         """What it said since its last report, with the log of the build that it failed for."""

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from pipelinegen import __version__
 from pipelinegen.attrpath import AttrPath
-from pipelinegen.inventory.model import FlakeOutput
+from pipelinegen.inventory.results import Reads, Result
 from pipelinegen.inventory.rules import Visit
 from pipelinegen.values import Value
+
+__all__ = ["FORMAT", "Key", "Reads", "Record", "Result", "Snapshot", "Witness", "World"]
 
 FORMAT = 1
 """Of the files; others are not read."""
@@ -43,27 +45,8 @@ class World(Value):
     format: int = FORMAT
 
 
-@dataclass(frozen=True)
-class Reads:
-    """An upper bound of what evaluating one attribute read. Paths are relative to the source tree's top.
-
-    Attributes:
-        files: opened regular files.
-        folders: listed folders, "" for the top.
-        metadata: attributes that Nix gives `self` besides its path: `rev`, `lastModified`, `narHash`, …
-    """
-
-    files: frozenset[str] = frozenset()
-    folders: frozenset[str] = frozenset()
-    metadata: frozenset[str] = frozenset()
-
-    def __and__(self, other: Reads) -> Reads:
-        """What both allow: two upper bounds of one evaluation."""
-        return Reads(self.files & other.files, self.folders & other.folders, self.metadata & other.metadata)
-
-
 class Witness(Value):
-    """A tree at which a result was seen.
+    """A source tree.
 
     Attributes:
         tree: `narHash` of the source tree, which decides its store path.
@@ -75,21 +58,6 @@ class Witness(Value):
     metadata: tuple[str, ...]
 
 
-class Result(Value):
-    """What an attribute evaluated to.
-
-    Attributes:
-        names: of a set: its attributes of interest; null for what is no set.
-        output: of a derivation.
-        strange: it should have been something else (see `inventory.records.Ignored`). With neither names nor output
-            it is nothing of interest.
-    """
-
-    names: tuple[str, ...] | None = None
-    output: FlakeOutput | None = None
-    strange: bool = False
-
-
 @dataclass(frozen=True)
 class Record:
     """What is known of one attribute.
@@ -97,18 +65,20 @@ class Record:
     Attributes:
         result: what it evaluates to wherever the record holds.
         reads: see `Reads`.
-        witnesses: at which trees that was seen, sorted; two trees show that it does not depend on the tree's own
+        witnesses: hashes of some trees at which that was seen, sorted; two trees show that it does not depend on the tree's own
             identity (its store path).
         coupled: the opposite was seen: with all that it reads unchanged it evaluated to something else.
         backwards: in which order the attributes were evaluated when this read set was taken.
+        builds: evaluating it needs import from derivation, which hides what it reads: the record never holds.
     """
 
     key: Key
     result: Result
     reads: Reads
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[str, ...]
     coupled: bool = False
     backwards: bool = False
+    builds: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from pipelinegen.characters import inert
 from pipelinegen.console import plain
 from pipelinegen.errors import UsageError
 from pipelinegen.plan.model import FORMAT_VERSION, Failure, Plan, PlannedJob, PlannedOutput, Stage
+from pipelinegen.report.reading import Reading, explain_lines
 from pipelinegen.report.text import MARKS, Style
 from pipelinegen.values import Value
 
@@ -20,6 +22,7 @@ class Explanation(Value):
         outputs: the outputs that it names (or that the job serves).
         failures: the same for outputs that did not evaluate.
         jobs: the jobs that it names or that serve it.
+        readings: what evaluating these outputs reads, where that is recorded, in their order.
     """
 
     format_version: str = FORMAT_VERSION
@@ -27,10 +30,16 @@ class Explanation(Value):
     outputs: tuple[PlannedOutput, ...] = ()
     failures: tuple[Failure, ...] = ()
     jobs: tuple[PlannedJob, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
-def explain(plan: Plan, target: str) -> Explanation:
+def explain(plan: Plan, target: str, readings: Sequence[Reading] = ()) -> Explanation:
     """Find `target`: an attribute path, the last name of one (a host, a package), or a job's name.
+
+    Args:
+        plan: what was decided.
+        target: what to look for.
+        readings: how each output's derivation came to be known; none where that is not to be told.
 
     Raises:
         UsageError: nothing has that name; close matches are offered.
@@ -58,7 +67,8 @@ def explain(plan: Plan, target: str) -> Explanation:
             hint=f"did you mean {' or '.join(close)}?" if close else "pipelinegen preview --all lists everything",
         )
     jobs = (job,) if job else _jobs_for(plan, names)
-    return Explanation(target=target, outputs=outputs, failures=failures, jobs=jobs)
+    told = tuple(reading for reading in readings if reading.attr in names)
+    return Explanation(target=target, outputs=outputs, failures=failures, jobs=jobs, readings=told)
 
 
 def _jobs_for(plan: Plan, names: set[str]) -> tuple[PlannedJob, ...]:
@@ -77,10 +87,13 @@ def _jobs_for(plan: Plan, names: set[str]) -> tuple[PlannedJob, ...]:
 def explain_text(explanation: Explanation, style: Style) -> str:
     """The explanation as indented text."""
     lines: list[str] = []
+    readings = {reading.attr: reading for reading in explanation.readings}
     for output in explanation.outputs:
         lines.append(f"{style(plain(output.attr), 'bold')} ({output.kind}, {inert(output.system) or 'any system'})")
         lines.append(f"  status      {output.status}")
         lines.append(f"  derivation  {output.drv_path or 'not evaluated'}")
+        if output.attr in readings:
+            lines += explain_lines(readings[output.attr], style)
         for cache, held in sorted(output.available.items()):
             lines.append(f"  cache       {cache}: {_HELD[held]}")
         for stage, decision in output.decisions.items():

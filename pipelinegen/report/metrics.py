@@ -11,13 +11,17 @@ from pipelinegen.plan.model import Choice, Plan, PlannedOutput, Stage, Work
 BUILD_STATES = ("run", "available", "skip", "fail")
 
 
-def plan_metrics(plan: Plan, work: Work, seconds: tuple[float, float] | None = None) -> str:
+def plan_metrics(
+    plan: Plan, work: Work, seconds: tuple[float, float] | None = None, inspected: tuple[int, int] | None = None
+) -> str:
     """What is planned, and how much of it caches hold.
 
     Args:
         plan: what was decided.
         work: what is to be built.
         seconds: recorded build times with and without what caches hold; null where none are known.
+        inspected: of how many outputs the derivation was known, and how many were evaluated; null where nothing is
+            remembered of evaluations.
     """
     states = Counter(_state(output) for output in plan.outputs)
     caches = sorted({name for output in plan.outputs for name in output.available})
@@ -26,6 +30,7 @@ def plan_metrics(plan: Plan, work: Work, seconds: tuple[float, float] | None = N
     held = {name: sum(one is True for one in some) for name, some in answers.items()}
     jobs = Counter(job.stage for job in plan.jobs)
     with_and_without = zip(("with", "without"), seconds or (), strict=False)
+    known_and_evaluated = zip(("memo", "evaluation"), inspected or (), strict=False)
 
     def per_cache(name: str, about: str, numbers: dict[str, float], unit: str = "") -> Family:
         samples = [((("cache", cache),), number) for cache, number in numbers.items()]
@@ -41,6 +46,11 @@ def plan_metrics(plan: Plan, work: Work, seconds: tuple[float, float] | None = N
             [((("build", state),), states[state]) for state in BUILD_STATES],
         ),
         gauge("evaluation_failures", "Outputs that did not evaluate.", [((), len(plan.failures))]),
+        gauge(
+            "inspected_outputs",
+            "Outputs by where their derivation came from.",
+            [((("from", where),), number) for where, number in known_and_evaluated],
+        ),
         per_cache("available_outputs", "Outputs that the cache holds.", {**held}),
         per_cache("known_outputs", "Outputs of which the cache said whether it holds them.", {**known}),
         per_cache(

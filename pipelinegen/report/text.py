@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipelinegen.characters import inert
 from pipelinegen.console import plain
 from pipelinegen.plan.model import RECORD_JOB, Choice, Decision, Plan, PlannedOutput, Stage
+from pipelinegen.report.reading import Reading, preview_lines, summary
 
 Style = Callable[[str, str], str]
 """(text, style name) → text, coloured where wanted."""
@@ -14,13 +15,14 @@ Style = Callable[[str, str], str]
 MARKS = {Choice.RUN: ("+", "green"), Choice.SKIP: ("-", "dim"), Choice.FAIL: ("!", "red")}
 
 
-def plan_text(plan: Plan, style: Style, *, everything: bool = False) -> str:
+def plan_text(plan: Plan, style: Style, *, everything: bool = False, readings: Sequence[Reading] | None = None) -> str:
     """The plan, one line per output with its decisions, then jobs and notes.
 
     Args:
         plan: what was decided.
         style: colours a text.
         everything: also list outputs for which nothing happens.
+        readings: what was evaluated and what was known, of all outputs; null where that is not to be told.
     """
     lines = _heading(plan, style)
     shown = [output for output in plan.outputs if everything or _active(output)]
@@ -35,7 +37,11 @@ def plan_text(plan: Plan, style: Style, *, everything: bool = False) -> str:
         lines.append(f"{style('!', 'red')} {plain(failure.attr)}: does not evaluate: {_headline(first)}")
     if plan.removed:
         lines.append(f"removed since the base: {', '.join(plain(attr) for attr in plan.removed)}")
+    evaluation = preview_lines(readings or (), style, everything=everything)
+    lines += ["", *evaluation] if evaluation else []
     lines += ["", _summary(plan)]
+    if readings is not None:
+        lines.append(summary(readings, len(plan.failures)))
     lines += [f"{style('note:', 'blue')} {inert(note)}" for note in plan.notes]
     return "\n".join(lines) + "\n"
 

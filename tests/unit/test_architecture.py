@@ -29,6 +29,7 @@ BASE = {
     "files",
     "history",
     "history_files",
+    "inotify",
     "interrupts",
     "job_names",
     "local_store",
@@ -49,7 +50,7 @@ BASE = {
 
 ARROWS = {
     "inventory": {"inventory"},
-    "memo": {"memo", "inventory"},
+    "memo": {"memo", "inventory", "gitlab_artifacts", "gitlab_transport"},
     "changes": {"changes", "inventory.model"},
     "cache": {"cache"},
     "plan": {"plan", "inventory.model", "changes.model", "cache.model", "cache.trust"},
@@ -57,7 +58,9 @@ ARROWS = {
     "report": {"report", "plan.model"},
     "run": {"run", "plan.model", "cache"},
     "deploy": {"deploy", "run", "cache.trust", "gitlab_report"},
-    "doctor": {"doctor", "cache", "onepassword", "pipeline.secret_names", "pipeline.sign_in"},
+    "doctor": {
+        *("doctor", "cache", "memo.last", "memo.store", "onepassword", "pipeline.secret_names", "pipeline.sign_in"),
+    },
 }
 """Folder → what of the package it may import besides `BASE`; arrows point only forward."""
 
@@ -65,7 +68,7 @@ WORLD = {
     "subprocess": {"process.py"},
     "random": {"cache/attic/upload.py"},
     "secrets": {
-        *("inventory/instantiate.py", "inventory/read.py", "deploy/supervisor.py", "deploy/transfer.py"),
+        *("inventory/instantiate.py", "inventory/survey.py", "deploy/supervisor.py", "deploy/transfer.py"),
         "doctor/read_nix.py",
     },
     "socket": set(),
@@ -88,6 +91,7 @@ PURE = [
         "recorded.py",
         "changes/compare.py",
         "changes/model.py",
+        "memo/effect.py",
         "memo/judge.py",
         "memo/model.py",
         "cache/model.py",
@@ -96,7 +100,7 @@ PURE = [
         "cache/trust.py",
     ),
     *("secret_references.py", "doctor/model.py"),
-    *("doctor/judge_nix.py", "doctor/judge_machine.py", "doctor/judge_secrets.py"),
+    *("doctor/judge_nix.py", "doctor/judge_machine.py", "doctor/judge_memo.py", "doctor/judge_secrets.py"),
     *("deploy/report_junit.py", "deploy/report_markdown.py", "deploy/report_metrics.py", "deploy/say.py"),
     *("inventory/aterm.py", "inventory/dealing.py", "inventory/frontier.py", "inventory/model.py"),
     *("run/metrics.py", "run/names.py"),

@@ -41,6 +41,7 @@ ODD: dict[str, dict[str, Any]] = {
         "task": "nightly",
         "job-prefix": "1e3",
         "base-cache-key": "$CI_COMMIT_REF_SLUG-base",
+        "refine-memo": True,
         "expire-in": "3 mos 4 sec",
     },
     "scheduled": {"tags": ["a b"], "task": "on", "job-prefix": "08-", "flake": "examples/fleet"},
@@ -229,6 +230,7 @@ def test_the_plain_file_is_the_template_with_its_defaults() -> None:
     assert set(own) == set(variables)
     for job in template.values():
         job.pop("tags", None)
+    assert template.pop("refine-memo")["allow_failure"] is True, "it is off unless asked for, which nobody can here"
     rules = template.pop(".pipelinegen-rules")["rules"]
     assert {key: value for key, value in jobs.items() if key != ".pipelinegen-rules"} == template
     kept = [rule.get("if", "") for rule in jobs[".pipelinegen-rules"]["rules"]]

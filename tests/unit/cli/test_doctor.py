@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 from pipelinegen.cache.provisioning.info import CacheInfo, Finding
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.cli import run_command_line
-from pipelinegen.config import Config
+from pipelinegen.config import Config, Evaluation
 from pipelinegen.config_caches import WriterClass
 from pipelinegen.config_file import parse
-from pipelinegen.doctor import judge_machine, judge_nix, judge_secrets, network
+from pipelinegen.doctor import judge_machine, judge_memo, judge_nix, judge_secrets, network
 from pipelinegen.doctor.model import Check, Status, exit_code, missing, ok, problem, skipped, warning
 from pipelinegen.doctor.read_machine import Certificates, Checkout, read_certificates
+from pipelinegen.doctor.read_memo import MemoFacts, RecordingFacts, read_memo, read_recording
 from pipelinegen.doctor.read_nix import NixFacts, SandboxFacts
+from pipelinegen.memo.last import FILE_NAME, Last, read_last, write_last
 
 GIB = 1 << 30
 GOOD = NixFacts("2.26.3", settings={"experimental-features": "nix-command flakes"}, listens=True, free_bytes=50 * GIB)
@@ -235,6 +238,84 @@ def test_a_job_counts_the_references_that_it_needs_itself(environment: str | Non
     found = judge_secrets.references(config, CiEnv(gitlab=True, environment=environment), {})
     of_host = ["op://v/read/x", f"op://v/{environment}/hosts", f"op://v/{environment}/key"]
     assert found == (needed or sorted(of_host))
+
+
+HERE = Path("cache/memo")
+
+
+@pytest.mark.parametrize(
+    ("found", "settings", "status", "words"),
+    [
+        (MemoFacts(HERE), {}, Status.OK, "cache/memo: nothing is remembered yet"),
+        (MemoFacts(HERE, 1, 900), {}, Status.OK, "cache/memo: 1 snapshot, 1 KiB"),
+        (
+            MemoFacts(HERE, 12, 3 << 20, last=Last(known=20, evaluated=1)),
+            {},
+            Status.OK,
+            "12 snapshots, 3.0 MiB; at the last inspection 20 of 21 derivations were known",
+        ),
+        (MemoFacts(HERE, 1, 5, last=Last(known=0, evaluated=0)), {}, Status.OK, "1 snapshot, 1 KiB"),
+        (MemoFacts(HERE, trouble="/ cannot be written to"), {}, Status.WARNING, "every output is evaluated each time"),
+        (MemoFacts(HERE, 12, 9), {"memo": False}, Status.SKIPPED, "evaluation.memo = false"),
+        (MemoFacts(HERE, 12, 9), {"impure": True}, Status.SKIPPED, "evaluation.impure"),
+    ],
+    ids=["empty", "small", "in use", "without outputs", "not writable", "off", "impure"],
+)
+def test_the_memo_is_told_with_its_size_and_what_it_spared(
+    found: MemoFacts, settings: dict[str, bool], status: Status, words: str
+) -> None:
+    check = judge_memo.judge_memo(found, Evaluation(**settings))
+    assert check.status is status
+    assert words in check.message
+
+
+@pytest.mark.parametrize(
+    ("found", "settings", "folders", "status", "words"),
+    [
+        (RecordingFacts(True, None, 8192), {}, 70, Status.OK, "of the flake's 70 folders can be seen (this user may"),
+        (RecordingFacts(True, None, None), {}, None, Status.OK, "opened files can be seen"),
+        (RecordingFacts(True, None, 70), {}, 70, Status.OK, "70 folders"),
+        (RecordingFacts(True, None, 69), {}, 70, Status.WARNING, "70 folders, and this user may watch 69"),
+        (RecordingFacts(True, "Too many open files", 9), {}, 1, Status.WARNING, "(Too many open files)"),
+        (RecordingFacts(False), {}, 70, Status.SKIPPED, "only Linux"),
+        (RecordingFacts(True, None, 1), {"memo": False}, 70, Status.SKIPPED, "switched off"),
+        (RecordingFacts(True, None, 1), {"evaluator": "nix-eval-jobs"}, 70, Status.SKIPPED, "nix-eval-jobs does not"),
+    ],
+    ids=["good", "unknown", "just enough", "too few", "no queue", "elsewhere", "off", "another evaluator"],
+)
+def test_recording_is_possible_where_the_kernel_tells_of_all_folders(
+    found: RecordingFacts, settings: dict[str, Any], folders: int | None, status: Status, words: str
+) -> None:
+    check = judge_memo.judge_recording(found, Evaluation(**settings), folders)
+    assert check.status is status
+    assert words in check.message
+    assert ("sysctl fs.inotify.max_user_watches=140" in (check.hint or "")) == (found.watches == 69)
+
+
+def test_how_much_was_known_last_is_kept_beside_the_snapshots(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "memo"
+    assert read_memo(folder) == MemoFacts(folder)
+    assert not folder.exists(), "looking changes nothing"
+    last = Last(known=20, evaluated=1, not_recorded="the watch limit")
+    assert write_last(folder, last) is None
+    assert read_memo(folder) == MemoFacts(folder, last=last)
+    for broken in ("", '{"format": 1', '{"format": 2, "known": 1, "evaluated": 1}', '{"format": 1, "known": -1}'):
+        (folder / FILE_NAME).write_text(broken)
+        assert read_last(folder) is None
+
+
+def test_a_folder_that_is_a_file_is_no_place_for_a_memo(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    folder = tmp_path / "cache" / "memo"
+    assert "not kept" in (write_last(folder, Last(known=1, evaluated=1)) or "")
+    assert read_memo(folder).trouble == f"{tmp_path / 'cache'} cannot be written to"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has inotify")
+def test_an_opened_file_is_seen_here() -> None:
+    found = read_recording()
+    assert (found.linux, found.trouble) == (True, None)
+    assert found.watches
 
 
 SECRETS = parse(

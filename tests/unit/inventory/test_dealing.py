@@ -16,7 +16,7 @@ from pipelinegen.inventory.dealing import (
     Stretch,
     best_stretch,
     deal,
-    from_its_free_end,
+    share_of,
     stretches,
 )
 from pipelinegen.inventory.frontier import Frontier, Task, Turn
@@ -50,37 +50,36 @@ def names(found: tuple[Task, ...] | list[Task]) -> str:
 def test_the_line_is_cut_where_evaluators_are() -> None:
     turns = [at("g", "fe"), at("c", "de")]
     found = stretches(tasks("abdefhi"), turns)
-    assert [(names(one.tasks), one.from_left, one.from_right) for one in found] == [
-        ("ab", False, False),
-        ("def", True, True),
-        ("hi", False, False),
-    ]
+    assert [(names(one.tasks), one.awaits) for one in found] == [("ab", False), ("def", True), ("hi", False)]
 
 
 @pytest.mark.parametrize(
-    ("stretch", "order"),
+    ("stretch", "backwards", "order"),
     [
-        pytest.param(Stretch(tasks("abcd")), "abcd", id="nobody comes"),
-        pytest.param(Stretch(tasks("abcd"), from_left=True), "dcba", id="one from the left"),
-        pytest.param(Stretch(tasks("abcd"), from_right=True), "abcd", id="one from the right"),
-        pytest.param(Stretch(tasks("abcd"), from_left=True, from_right=True), "cd", id="one from each side"),
-        pytest.param(Stretch(tasks("a"), from_left=True, from_right=True), "a", id="a single one"),
+        pytest.param(Stretch(tasks("abcd")), False, "abcd", id="nobody comes"),
+        pytest.param(Stretch(tasks("abcd")), True, "dcba", id="nobody comes, backwards"),
+        pytest.param(Stretch(tasks("abcd"), awaits=True), False, "cd", id="one comes"),
+        pytest.param(Stretch(tasks("abcd"), awaits=True), True, "ba", id="one comes, backwards"),
+        pytest.param(Stretch(tasks("a"), awaits=True), False, "a", id="a single one"),
     ],
 )
-def test_a_further_evaluator_begins_where_nobody_comes_to(stretch: Stretch, order: str) -> None:
-    assert names(from_its_free_end(stretch, one_second)) == order
+def test_a_further_evaluator_takes_the_half_that_is_further_away(
+    stretch: Stretch, backwards: bool, order: str
+) -> None:
+    assert names(share_of(stretch, one_second, backwards=backwards)) == order
 
 
 def test_the_longest_work_for_each_evaluator_comes_first() -> None:
     short = Stretch(tasks("ab"))
-    long = Stretch(tasks("cdefg"), from_left=True)
-    longer = Stretch(tasks("hijklm"), from_left=True, from_right=True)
-    assert best_stretch([short, long, longer], one_second) is long
+    long = Stretch(tasks("cdefg"), awaits=True)
+    longer = Stretch(tasks("hijklm"), awaits=True)
+    assert best_stretch([short, long, longer], one_second) is longer
+    assert best_stretch([Stretch(tasks("abcd")), longer], one_second) != longer
     assert best_stretch([Stretch(tasks("abc")), longer], one_second) == Stretch(tasks("abc"))
 
 
 def test_what_is_done_soon_by_another_is_not_worth_an_evaluator_but_what_nobody_does_is() -> None:
-    assert best_stretch([Stretch(tasks("abc"), from_left=True)], lambda _: SMALL_SECONDS) is None
+    assert best_stretch([Stretch(tasks("abc"), awaits=True)], lambda _: SMALL_SECONDS) is None
     assert best_stretch([Stretch(tasks("a"))], lambda _: SMALL_SECONDS) is not None
     assert best_stretch([], one_second) is None
 
