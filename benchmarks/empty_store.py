@@ -1,4 +1,4 @@
-"""Processes that are measured, each in a new, empty store of Nix."""
+"""Processes that are measured, each in a new, empty store of Nix, or in one that is always the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import resource
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks import machine
 
@@ -21,7 +23,7 @@ eval-cache = false
 
 
 class EmptyStore:
-    """A store that is thrown away before every run, without an evaluation cache.
+    """A store that is thrown away before every run. There is no evaluation cache.
 
     Args:
         folder: where it is made.
@@ -45,17 +47,26 @@ class EmptyStore:
             "PYTHONPATH": str(machine.ROOT),
         }
 
-    def run(self, *command: str, cwd: Path, **more: str) -> tuple[str, dict[str, float]]:
+    def run(
+        self, *command: str, cwd: Path, kept: Path | None = None, env: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[str, dict[str, float]]:
         """A command's stdout, and the `seconds` and `cpu_seconds` that it took of the clock and of the cores.
+
+        Args:
+            cwd: where it runs.
+            kept: what `keep` left is what is in the store; by default nothing is.
+            env: what its environment has besides.
 
         Raises:
             RuntimeError: it failed, with the end of what it said.
         """
         self.remove()
+        if kept is not None:
+            shutil.copytree(kept, self._place, symlinks=True)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
         # Nobody looks at its memory meanwhile: that takes a core of its own.
-        done = subprocess.run(command, cwd=cwd, env=self.env | more, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=cwd, env={**self.env, **env}, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -63,10 +74,20 @@ class EmptyStore:
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return done.stdout, {"seconds": seconds, "cpu_seconds": cpu}
 
+    def keep(self, folder: Path) -> None:
+        """Copy what the last run left to a folder, in the place of what may be there."""
+        remove(folder)
+        shutil.copytree(self._place, folder, symlinks=True)
+
     def remove(self) -> None:
         """Throw it away."""
-        if self._place.exists():
-            # Nix makes store paths read-only.
-            for path, _, _ in os.walk(self._place):
-                Path(path).chmod(0o700)
-            shutil.rmtree(self._place)
+        remove(self._place)
+
+
+def remove(folder: Path) -> None:
+    """Remove what `EmptyStore.keep` made."""
+    if folder.exists():
+        # Nix makes store paths read-only.
+        for path, _, _ in os.walk(folder):
+            Path(path).chmod(0o700)
+        shutil.rmtree(folder)

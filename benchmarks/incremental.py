@@ -5,8 +5,9 @@
 For each number of hosts a repository is made (`incremental_fleet`) with two commits, the second of which alters
 documentation. A *round* begins with nothing: `pipelinegen preview` of the second commit with the first as its base
 fills the memo, and the same with `--no-memo` shows what recording costs. Then each further commit is inspected, with
-the memo as that preview left it; beside it, all hosts are evaluated without a memo, and one host alone. Every process
-has a new, empty store, as in a CI job, and no evaluation cache. Each answer of the memo is checked.
+the memo as that preview left it; beside it, all hosts are evaluated without a memo, and one host alone. Each of these
+processes has a new, empty store, as in a CI job, and no evaluation cache; only where `preview` itself is measured
+after a commit it has the store that the first one left, as on a laptop. Each answer of the memo is checked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.empty_store import EmptyStore
+from benchmarks.empty_store import EmptyStore, remove
 from benchmarks.incremental_fleet import DOCUMENTATION, ONE_HOST, Change, Files, Fleet, only, second
 
 TIMES = 1.5
@@ -66,6 +67,7 @@ class Bench:
         self._input = folder / "input"
         self._cache = folder / "cache"
         self._filled = folder / "filled"
+        self._kept = folder / "kept"
         self._store = EmptyStore(folder)
         self.fleet = Fleet(hosts, str(self._input))
         self._commit(self._input, {"version": "1"}, "first")
@@ -111,9 +113,10 @@ class Bench:
             found[f"preview {name}"] = self._median(self._preview_after)
         return found
 
-    def remove_store(self) -> None:
-        """Throw the store away, whose files are read-only."""
+    def remove_stores(self) -> None:
+        """Throw stores away, whose files are read-only."""
         self._store.remove()
+        remove(self._kept)
 
     def _cold(self, *, memo: bool) -> Used:
         self._git(self._flake, "checkout", "-q", "second")
@@ -121,11 +124,12 @@ class Bench:
         used = self._preview("first", memo=memo)
         if memo:
             _copy(self._cache, self._filled)
+            self._store.keep(self._kept)
         return used
 
     def _preview_after(self) -> Used:
         _copy(self._filled, self._cache)
-        return self._preview("second", memo=True)
+        return self._preview("second", memo=True, kept=self._kept)
 
     def _after(self, change: Change, before: Mapping[str, str]) -> Used:
         def once() -> Used:
@@ -152,10 +156,11 @@ class Bench:
             raise NotRecordedError(found["not_recorded"])
         return found["derivations"], used | {"evaluated": found["evaluated"]} | found["steps"]
 
-    def _preview(self, base: str, *, memo: bool) -> Used:
+    def _preview(self, base: str, *, memo: bool, kept: Path | None = None) -> Used:
         words = ["--quiet", "preview", "--offline", "--base", base, *([] if memo else ["--no-memo"])]
         command = (sys.executable, "-m", "pipelinegen", *words)
-        return self._store.run(*command, cwd=self._flake, PIPELINEGEN_CACHE_DIR=str(self._cache))[1]
+        env = {"PIPELINEGEN_CACHE_DIR": str(self._cache)}
+        return self._store.run(*command, cwd=self._flake, kept=kept, env=env)[1]
 
     def _nix_eval(self) -> Used:
         attribute = f".#nixosConfigurations.{self.fleet.changed_host}.config.system.build.toplevel.drvPath"
@@ -223,7 +228,7 @@ def measure(*, quick: bool = False, amount: Amount | None = None) -> dict[str, A
             except NotRecordedError as error:
                 return {"missing": str(error)}
             finally:
-                bench.remove_store()
+                bench.remove_stores()
             fleets.append({"hosts": hosts, "files": bench.files, **summary(bench.fleet, measured)})
     return {"times": TIMES, "plus": PLUS_SECONDS, "fleets": fleets}
 

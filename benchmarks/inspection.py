@@ -130,7 +130,7 @@ class Bench:
 
     def run(self, *command: str, **more: str) -> tuple[str, dict[str, float]]:
         """See `EmptyStore.run`."""
-        return self.store.run(*command, cwd=self.flake, **more)
+        return self.store.run(*command, cwd=self.flake, env=more)
 
     def plain(self) -> tuple[str, dict[str, float]]:
         """One process of Nix."""

@@ -20,7 +20,7 @@ from pipelinegen.memo.model import Snapshot, Witness
 from pipelinegen.memo.view import MOST_SNAPSHOTS
 from pipelinegen.plan.model import Plan
 from pipelinegen.readings import Difference, difference, readings, remembers
-from pipelinegen.report.reading import Reading
+from pipelinegen.report.reading import Reading, count
 from pipelinegen.values import Value
 
 
@@ -29,7 +29,7 @@ class Verified(Value):
 
     Attributes:
         evaluated: outputs, and what failed.
-        compared: outputs of which the memo had known what they evaluate to.
+        compared: how many of the memo's answers were compared: of outputs, and of the sets that they are in.
         confirmed, narrowed: see `memo.effect.Effect`.
     """
 
@@ -41,8 +41,8 @@ class Verified(Value):
     def sentence(self) -> str:
         """For a person."""
         return (
-            f"{self.evaluated} evaluated, {self.compared} of them compared with what is remembered, none differs; "
-            f"{self.confirmed} confirmed to be independent of the commit, {self.narrowed} found to read less"
+            f"{count(self.evaluated, 'output')} evaluated; {count(self.compared, 'remembered result')} compared, none "
+            f"differs; {self.confirmed} confirmed to be independent of the commit, {self.narrowed} found to read less"
         )
 
 

@@ -51,6 +51,7 @@ def open_memo(
     if not evaluation.memo or evaluation.impure:
         return None
     options = {
+        "store": str(Path(source.store_path).parent),
         "include": config.include,
         "exclude": config.exclude,
         "evaluation": evaluation.model_dump(mode="json", exclude=set(_ANSWERS_NOTHING)),

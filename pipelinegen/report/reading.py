@@ -91,9 +91,9 @@ def reason_for_evaluating(reading: Reading, *, paths_changed: bool = False) -> s
         first, others = inert(shown(reading.changed[0])), len(reading.changed) - 1
         return f"{first} and {others} more that it reads changed" if others else f"{first} changed"
     if paths_changed:
-        return "files were added, deleted or renamed, and evaluation can ask whether a file is there without reading it"
+        return "files were added, deleted or renamed, and nobody sees which of them evaluation asks for"
     if reading.trees > 1:
-        return "it had been seen at too few trees to know that it does not depend on the tree itself"
+        return "it had been seen at one tree only, so it might depend on the tree itself"
     return "nothing that holds here is remembered"
 
 

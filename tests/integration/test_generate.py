@@ -54,9 +54,16 @@ def test_the_same_input_gives_the_same_bytes_in_any_folder_and_process(nix_bin: 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     runs = [
-        pipelinegen("generate", "-o", str(tmp_path / "out1"), cwd=one, PYTHONHASHSEED="1"),
-        pipelinegen("generate", "-o", str(tmp_path / "out2"), cwd=two, PYTHONHASHSEED="2", LANG="C", TZ="Asia/Tokyo"),
-        pipelinegen("generate", str(one), "-o", str(tmp_path / "out3"), cwd=elsewhere, PYTHONHASHSEED="3"),
+        # Nothing is remembered of another one; what is known says metrics.txt.
+        pipelinegen("generate", *arguments, "-o", f"{tmp_path}/out{number}", cwd=cwd, **environment)
+        for number, (arguments, cwd, environment) in enumerate(
+            [
+                ([], one, {"PYTHONHASHSEED": "1", "XDG_CACHE_HOME": f"{tmp_path}/1"}),
+                ([], two, {"PYTHONHASHSEED": "2", "XDG_CACHE_HOME": f"{tmp_path}/2", "LANG": "C", "TZ": "Asia/Tokyo"}),
+                ([str(one)], elsewhere, {"PYTHONHASHSEED": "3", "XDG_CACHE_HOME": f"{tmp_path}/3"}),
+            ],
+            start=1,
+        )
     ]
     assert [run.returncode for run in runs] == [0, 0, 0], runs[-1].stderr
     first, second, third = (content(tmp_path / f"out{number}") for number in (1, 2, 3))
@@ -70,6 +77,18 @@ def test_the_same_input_gives_the_same_bytes_in_any_folder_and_process(nix_bin: 
     }
     assert second == first
     assert third == first
+
+
+def test_what_is_remembered_changes_nothing_but_the_figures(nix_bin: Path, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "fleet")
+    runs = [
+        pipelinegen("generate", "-o", f"{tmp_path}/out{number}", cwd=repository, XDG_CACHE_HOME=f"{tmp_path}/cache")
+        for number in (1, 2)
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr
+    first, second = content(tmp_path / "out1"), content(tmp_path / "out2")
+    assert first.pop("metrics.txt") != second.pop("metrics.txt")
+    assert first == second
 
 
 def test_plan_and_preview_follow_the_published_schema_and_the_file_is_sound(nix_bin: Path, tmp_path: Path) -> None:

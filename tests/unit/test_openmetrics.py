@@ -58,6 +58,13 @@ def test_without_recorded_times_nothing_is_said_of_them() -> None:
     assert "pipelinegen_plan_build_seconds" not in read(metrics_of(planned()[0]))
 
 
+def test_what_was_known_and_what_was_evaluated_is_told_where_there_is_a_memo() -> None:
+    plan = planned()[0]
+    text = plan_metrics(plan.plan, plan.work, inspected=(2, 1))
+    assert values(text, "pipelinegen_plan_inspected_outputs") == {"memo": 2, "evaluation": 1}
+    assert "pipelinegen_plan_inspected_outputs" not in read(metrics_of(plan))
+
+
 def test_a_flake_without_outputs_has_metrics_and_no_hit_rate() -> None:
     text = metrics_of(plan_recording(Fleet().recording(), config=CONFIG))
     assert values(text, "pipelinegen_plan_derivations") == {"": 0}

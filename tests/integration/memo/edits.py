@@ -9,6 +9,7 @@ from random import Random
 
 from tests.integration.memo.flakes import (
     DOCS,
+    DOCS_LINK,
     FILES,
     FOLDERS,
     HOSTS,
@@ -127,6 +128,17 @@ class Story:
             return None
         return self._with(self._with(project, old, None), new, project.nodes[old])
 
+    def heal(self, project: Project) -> Project | None:
+        """What was at one path in the beginning is there again, so that not all outputs fail in the end."""
+        first = self.told[0][1].nodes
+        lost = [path for path in first if type(project.nodes.get(path)) is not type(first[path])]
+        if not lost:
+            return None
+        path = self._random.choice(lost)
+        nodes = {name: node for name, node in project.nodes.items() if not name.startswith(f"{path}/")}
+        above = [name for name in nodes if path.startswith(f"{name}/") and not isinstance(nodes[name], Folder)]
+        return replace(project, nodes={name: nodes[name] for name in nodes if name not in above} | {path: first[path]})
+
     def swap(self, project: Project) -> Project | None:
         """Two files change places, so that the set of paths stays as it is."""
         one, two = self._place(project, *FILES), self._place(project, *FILES, *PROGRAMS)
@@ -162,8 +174,10 @@ class Story:
 
     def document(self, project: Project) -> Project | None:
         """Something changes in what is declared irrelevant: any edit."""
-        path = self._random.choice((*DOCS, "docs/new.md", "docs/guide/new.md", "docs/a/b.md"))
+        path = self._random.choice((*DOCS, DOCS_LINK, "docs/new.md", "docs/guide/new.md", "docs/a/b.md"))
         draw = self._random.random()
+        if path == DOCS_LINK and draw < 0.8:
+            return self._with(project, path, Link(self._random.choice(("b.md", "c.md"))))
         if path in project.nodes and draw < 0.4:
             return self._with(project, path, None)
         return self._with(project, path, File(content(self._random), program=draw > 0.9))
@@ -206,10 +220,11 @@ EDITS: dict[str, tuple[int, Callable[[Story, Project], Project | None]]] = {
     "add": (5, Story.add),
     "delete": (4, Story.delete),
     "rename": (3, Story.rename),
+    "heal": (8, Story.heal),
     "swap": (3, Story.swap),
     "chmod": (6, Story.chmod),
     "retarget": (4, Story.retarget),
-    "retype": (3, Story.retype),
+    "retype": (2, Story.retype),
     "document": (6, Story.document),
     "touch": (8, Story.touch),
     "lock": (4, Story.lock),

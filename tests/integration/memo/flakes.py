@@ -24,6 +24,7 @@ ROLES = ("roles/r0.nix", "roles/r1.nix", "roles/r2.nix", "roles/r3.nix")
 PROGRAMS = ("bin/tool", "bin/other")
 LINKS = ("link", "data/link", "data/deep/up", "folder-link")
 DOCS = ("docs/a.md", "docs/guide/b.md", "docs/guide/c.md")
+DOCS_LINK = "docs/guide/link.md"
 NOISE = ("README", "data/unused.txt", "other/left.txt", "other/byte\udcff.txt")
 MAYBE = (*FILES, *HOSTS, *PROGRAMS, "data/never", "data/deep/z/w", "link", "folder-link/a.txt", "hosts", "other", "empty")
 """What is asked for whether it exists or not."""
@@ -107,7 +108,7 @@ class Context:
         """A path of the flake's folder, as Nix reads it at `place`."""
         relative = posixpath.relpath(posixpath.join(self.folder, path), self.place or ".")
         if re.fullmatch(r"[A-Za-z0-9_./-]+", relative):
-            return relative if relative.startswith(".") else f"./{relative}"
+            return f"./{relative}"
         return f"(./. + {nix_string('/' + relative)})"
 
     def one(self, *names: str) -> str:
@@ -117,13 +118,12 @@ class Context:
     @property
     def file(self) -> str:
         """A file, perhaps by a link."""
-        return self.one(*FILES, *FILES, "link", "data/link", "folder-link/a.txt", "bin/tool")
+        return self.one(*FILES[:4] * 3, *FILES, "link", "data/link", "folder-link/a.txt", "bin/tool")
 
     @property
     def docs(self) -> str:
         """A file that is declared irrelevant, from the top of the tree."""
-        relative = posixpath.relpath(self.random.choice(DOCS), self.place or ".")
-        return relative if relative.startswith(".") else f"./{relative}"
+        return "./" + posixpath.relpath(self.random.choice(DOCS), self.place or ".")
 
     @property
     def tree(self) -> str:
@@ -175,6 +175,7 @@ READS: dict[str, Feature] = {
     "lib": lambda _: "self.lib.value",
     "docs-list": lambda one: f"builtins.toJSON (builtins.readDir {posixpath.dirname(one.docs)})",
     "docs-read": lambda one: f"builtins.readFile {one.docs}",
+    "docs-copy": lambda one: f'"${{{posixpath.dirname(one.docs)}}}"',
     "kept-text": lambda one: f'builtins.toFile "kept" (builtins.readFile {one.one(*FILES)})',
 }
 """What reads files and folders: this is what a memory can know."""
@@ -235,9 +236,9 @@ def _kind(one: Context) -> str:
         return one.random.choice(list(IDENTITY))
     if draw < 0.90:
         return one.random.choice(list(METADATA))
-    if draw < 0.95 or not one.relative:
+    if draw < 0.92:
         return one.random.choice(list(BUILT))
-    return one.random.choice(list(INSIDE))
+    return one.random.choice(list(INSIDE if one.relative else READS))
 
 
 def expression(one: Context) -> str:
@@ -314,6 +315,7 @@ def random_project(random: Random, *, relative_inputs: bool, dirty_names: bool) 
         if random.random() < 0.7:
             put(path, File(content(random)))
     nodes |= {path: File(content(random)) for path in DOCS}
+    nodes[DOCS_LINK] = Link("b.md")
     if random.random() < 0.3:
         put("empty", Folder())
     count = random.randrange(4, 9)

@@ -10,6 +10,8 @@ from pipelinegen.memo.model import Key, Reads, Record, Result, Snapshot, Witness
 
 WORLD = World(nix_version="2.26.3", locks="l" * 64, subdirectory="", options="o" * 64)
 
+SEEN_AT = "sha256-1"
+
 
 def tree(name: str = "1", *metadata: str) -> Witness:
     return Witness(tree=f"sha256-{name}", metadata=metadata or ("lastModified", "narHash", "rev"))
@@ -35,8 +37,8 @@ def result(attr: str, content: str = "1") -> Result:
     )
 
 
-def record(attr: str, read: Reads, *witnesses: Witness, content: str = "1") -> Record:
-    return Record((attrpath.parse(attr), "item"), result(attr, content), read, witnesses or (tree(),))
+def record(attr: str, read: Reads, *witnesses: str, content: str = "1") -> Record:
+    return Record((attrpath.parse(attr), "item"), result(attr, content), read, witnesses or (SEEN_AT,))
 
 
 def snapshot(*records: Record, at: Witness | None = None, world: World = WORLD, content: str = "0") -> Snapshot:
@@ -60,5 +62,5 @@ def fleet(hosts: int, shared: int, *, at: Witness | None = None) -> Snapshot:
         for number in range(hosts)
     ]
     key: Key = (("nixosConfigurations",), "set")
-    names = Record(key, Result(names=tuple(f"h{number}" for number in range(hosts))), reads("flake.nix"), (tree(),))
+    names = Record(key, Result(names=tuple(f"h{number}" for number in range(hosts))), reads("flake.nix"), (SEEN_AT,))
     return snapshot(names, *records, at=at)

@@ -1,0 +1,245 @@
+"""What commands say of evaluations that are remembered, with real git and Nix."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelinegen.memo.last import FOLDER, Last, read_last
+from pipelinegen.memo.store import SUFFIX, MemoStore, import_
+from tests.gitrepo import commit, make_repo
+from tests.integration.conftest import ONE_NIX
+from tests.integration.test_generate import pipelinegen
+
+pytestmark = [
+    pytest.mark.nix,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says which files are opened"),
+]
+
+FLAKE = """\
+{
+  outputs = { self }: let
+    make = name: text: derivation {
+      inherit name text;
+      system = "x86_64-linux";
+      builder = "/bin/sh";
+      args = [ "-c" "echo > $out" ];
+    };
+  in {
+    packages.x86_64-linux = {
+      a = make "a" (import ./pkgs/a.nix);
+      b = make "b" (import ./pkgs/b.nix);
+      listed = make "listed" (toString (builtins.attrNames (builtins.readDir ./names)));
+      version = make "version" (toString self.lastModified);
+      whole = make "whole" "${self}";
+    };
+  };
+}
+"""
+FILES = {
+    "flake.nix": FLAKE,
+    # One evaluator reads everything in one order, so that it is known what it reads.
+    "pipelinegen.toml": "[evaluation]\nworkers = 1\n",
+    "pkgs/a.nix": '"a"\n',
+    "pkgs/b.nix": '"b"\n',
+    "names/one": "",
+}
+HERE = "packages.x86_64-linux."
+
+
+@pytest.fixture
+def repository(nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The flake after three commits, the last two of which change `pkgs/b.nix`; inspected after each but the last."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make_repo(tmp_path / "project")
+    for number, text in enumerate(("b", "bb", "bbb")):
+        if number:
+            said(folder, "memo", "show")
+        commit(folder, {**FILES, "pkgs/b.nix": f'"{text}"\n'}, text)
+    return folder
+
+
+def said(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = pipelinegen(*arguments, cwd=folder)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+def memo(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "pipelinegen" / FOLDER
+
+
+def test_a_preview_says_what_was_known_and_why_the_rest_was_evaluated(repository: Path) -> None:
+    text = said(repository, "preview", "--offline", "--base", "HEAD~1")
+    lines = text[text.index("\nevaluation\n") :].splitlines()
+    assert lines[2:4] == [
+        f"  = {HERE}a  derivation known: none of the 2 files it reads changed",
+        f"  * {HERE}b  evaluated: pkgs/b.nix changed",
+    ]
+    assert lines[4].startswith(f"  = {HERE}listed  derivation known: ")
+    assert lines[5] == f"  * {HERE}version  evaluated: it reads self.lastModified, which every commit changes"
+    assert lines[6].startswith(f"  * {HERE}whole  evaluated: it depends on the source tree's own store path")
+    assert lines[-1] == "2 of 5 derivations known, 3 evaluated"
+
+    again = said(repository, "preview", "--offline", "--base", "HEAD~1")
+    assert "\nevaluation\n" not in again
+    assert again.endswith("\n5 of 5 derivations known: nothing that they read has changed\n")
+    everything = said(repository, "preview", "--offline", "--base", "HEAD~1", "--all")
+    assert everything.count("derivation known: ") == 5
+    assert f"  = {HERE}b  derivation known: all 2 files it reads are as in an earlier evaluation\n" in everything
+
+
+def test_an_explanation_lists_what_an_output_reads_and_what_of_it_changed(repository: Path) -> None:
+    commit(repository, {"names/two": ""}, "another name")
+    b = said(repository, "explain", "b", "--offline", "--base", "HEAD~2")
+    assert "  evaluated   pkgs/b.nix changed\n" in b
+    assert "\n              pkgs/b.nix (changed since the base)\n" in b
+    assert "pkgs/a.nix" not in b
+    listed = said(repository, "explain", "listed", "--offline", "--base", "HEAD~1")
+    assert "  lists       names (changed since the base)\n" in listed
+    version = said(repository, "explain", "version", "--offline")
+    assert "  coupled     it reads self.lastModified, which every commit changes\n" in version
+    assert "  uses        self.lastModified\n" in version
+    record = json.loads(said(repository, "explain", "a", "--offline", "--json"))
+    (reading,) = record["readings"]
+    assert (reading["attr"], reading["known"]) == (f"{HERE}a", True)
+    assert reading["files"] == ["flake.nix", "pkgs/a.nix"]
+    assert record["outputs"][0]["attr"] == f"{HERE}a"
+
+
+def test_what_every_commit_evaluates_is_listed_with_the_reason(repository: Path) -> None:
+    text = said(repository, "memo", "show")
+    first, last = text.split("\n\nevaluated at every commit\n")
+    assert first.splitlines()[0] == f"= {HERE}a  reads 2 files"
+    assert [line.strip().split(" ")[0] for line in last.splitlines() if HERE in line] == [
+        f"{HERE}version",
+        f"{HERE}whole",
+    ]
+    assert "    because it reads self.lastModified, which every commit changes\n" in last
+    record = json.loads(said(repository, "memo", "show", "--json"))
+    always = {one["attr"].removeprefix(HERE): bool(one["always"]) for one in record["outputs"]}
+    assert always == {"a": False, "b": False, "listed": False, "version": True, "whole": True}
+    assert record["format_version"] == "1.0"
+
+
+@ONE_NIX
+def test_an_output_that_needs_a_build_or_fails_is_evaluated_at_every_commit(
+    nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make_repo(tmp_path / "project")
+    more = 'built = make "built" (builtins.readFile (make "text" "")); broken = throw "not this one";'
+    commit(folder, {**FILES, "flake.nix": FLAKE.replace("whole =", f"{more}\n      whole =")})
+    text = said(folder, "memo", "show")
+    assert f"! {HERE}built  what it reads is not known\n" in text
+    assert f"  {HERE}built\n    because evaluating it builds something (import from derivation)" in text
+    assert f"  {HERE}broken\n    because it does not evaluate\n" in text
+
+
+def test_a_verification_confirms_and_narrows(repository: Path, tmp_path: Path) -> None:
+    text = said(repository, "memo", "verify")
+    assert text.startswith("5 outputs evaluated; ")
+    assert "none differs" in text
+    said(repository, "memo", "clear")
+    assert not list(memo(tmp_path).iterdir())
+    assert "; 0 remembered results compared, " in said(repository, "memo", "verify")
+    commit(repository, {"README": "nobody reads it"}, "first of a new path")
+    commit(repository, {"README": "nobody reads it at all"}, "no new path")
+    said(repository, "memo", "show")
+    commit(repository, {"README": "really"}, "nothing")
+    confirmed = said(repository, "memo", "verify")
+    assert "; 0 confirmed" in confirmed, "they were seen at two trees before"
+
+
+def poison(folder: Path, name: str) -> None:
+    """Every snapshot says something wrong of an output."""
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
+        snapshot = import_(file.read_bytes())
+        assert snapshot is not None
+        key = (("packages", "x86_64-linux", name), "item")
+        record = snapshot.records[key]  # type: ignore[index]  # a literal
+        assert record.result.output is not None
+        wrong = record.result.output.model_copy(update={"timeout": 7})
+        result = record.result.model_copy(update={"output": wrong})
+        records = {**snapshot.records, key: replace(record, result=result)}
+        assert MemoStore(folder).save(replace(snapshot, records=records)) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["memo", "verify"], ["generate", "--offline", "--verify-memo", "-o", "out"]],
+    ids=lambda arguments: arguments[0],
+)
+@ONE_NIX
+def test_a_memo_that_is_wrong_fails_a_verification_and_is_dropped(
+    repository: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    poison(memo(tmp_path), "a")
+    done = pipelinegen(*arguments, cwd=repository)
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == 1
+    assert f"{HERE}a" in done.stderr
+    assert not list(memo(tmp_path).glob(f"*{SUFFIX}"))
+    assert not (repository / "out").exists()
+    assert said(repository, *arguments), "nothing wrong is left"
+
+
+@ONE_NIX
+def test_without_the_memo_nothing_is_kept_and_nothing_believed(repository: Path, tmp_path: Path) -> None:
+    poison(memo(tmp_path), "a")
+    before = {file.name: file.read_bytes() for file in memo(tmp_path).iterdir()}
+    for arguments in (["preview"], ["explain", "a"], ["generate", "-o", "out"]):
+        done = pipelinegen(*arguments, "--offline", "--no-memo", cwd=repository)
+        assert done.returncode == 0, done.stderr
+        assert "derivations known" not in done.stdout + done.stderr
+        assert "reads" not in done.stdout
+    assert '"timeout": 7' not in (repository / "out" / "work.json").read_text()
+    assert {file.name: file.read_bytes() for file in memo(tmp_path).iterdir()} == before
+    (repository / "off.toml").write_text("[evaluation]\nmemo = false\n")
+    assert "derivations known" not in said(repository, "--config", "off.toml", "preview", "--offline")
+    assert {file.name: file.read_bytes() for file in memo(tmp_path).iterdir()} == before
+
+
+@ONE_NIX
+def test_options_that_contradict_each_other_are_wrong_use(repository: Path) -> None:
+    said(repository, "generate", "--no-memo", "--verify-memo", code=2)
+    (repository / "off.toml").write_text("[evaluation]\nmemo = false\n")
+    (repository / "impure.toml").write_text("[evaluation]\nimpure = true\n")
+    for config in ("off.toml", "impure.toml"):
+        for command in ("show", "verify"):
+            said(repository, "--config", config, "memo", command, code=2)
+
+
+@ONE_NIX
+def test_doctor_knows_the_hit_rate_of_the_last_inspection(repository: Path, tmp_path: Path) -> None:
+    said(repository, "preview", "--offline")
+    said(repository, "preview", "--offline")
+    assert read_last(memo(tmp_path)) == Last(known=5, evaluated=0)
+    done = pipelinegen("doctor", "--offline", cwd=repository)
+    (line,) = [line for line in done.stdout.splitlines() if "evaluation memo" in line]
+    assert "3 snapshots, " in line
+    assert line.endswith("; at the last inspection 5 of 5 derivations were known")
+    (line,) = [line for line in done.stdout.splitlines() if "recording of evaluation" in line]
+    assert line.startswith("ok       recording of evaluation: opened files of the flake's 3 folders can be seen")
+
+
+@ONE_NIX
+def test_hostile_names_are_told_and_do_no_harm(nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make_repo(tmp_path / "project")
+    flake = FLAKE.replace("(import ./pkgs/a.nix)", '(toString (map (n: builtins.readFile (./pkgs + "/${n}")) '
+                          "(builtins.attrNames (builtins.readDir ./pkgs))))")  # fmt: skip
+    (folder / "pkgs").mkdir()
+    Path(os.fsdecode(os.fsencode(folder / "pkgs") + b"/\xff\x1b[2J\nerror: forged")).write_text('"x"')
+    commit(folder, {**FILES, "flake.nix": flake})
+    subprocess.run(["git", "add", "."], cwd=folder, check=True)
+    text = said(folder, "explain", "a", "--offline") + said(folder, "explain", "a", "--offline", "--json")
+    assert "\x1b" not in text
+    assert "\nerror: forged" not in text
+    assert "error: forged" in text
