@@ -28,13 +28,16 @@ COST = """\
 *One host alone* is the inventory of a flake of which everything else is excluded; `nix eval` is one plain evaluation of
 that host's derivation path. A commit that touches one host should take at most {times:g} times the former and
 {plus:g} s. *Recording* is what the first preview, which finds no memo and evaluates both commits, takes with one, as a
-multiple of what it takes with `--no-memo`, by the clock and by the cores.
+multiple of what it takes with `--no-memo`, by the clock and by the cores. `preview` after a commit is in the store that
+the first one left, as on a laptop: it is offline, so that it plans to build all hosts and needs their derivations; in a
+new store they would be evaluated for that. In a job that asks a cache, hosts that the cache holds need nothing.
 """
 
-REACH = """\
-Where all hosts read one file, a commit that touches it reaches all hosts, even if it alters a comment: the lock, a
+REACH = """Where all hosts read one file, a commit that touches it reaches all hosts, even if it alters a comment: the lock, a
 shared module. A path that is added or removed reaches all, too, since what `pathExists` asks leaves no trace; unless
-`ignore_paths` names it. A host whose evaluation asks other hosts for their options is reached by the files of those.
+`ignore_paths` names it. What is recorded is an upper bound: an evaluator looks at many hosts and opens a file once, so
+that a file which some hosts share counts for those around and between them, too. Every host is evaluated again that
+cannot be told from those. A host whose evaluation asks other hosts for their options is reached by the files of those.
 """
 
 

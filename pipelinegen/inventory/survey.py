@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelinegen import machine
 from pipelinegen.config import Config, Evaluation
@@ -81,11 +81,12 @@ def survey(
     word = secrets.token_hex(16)
     with ExitStack() as stack:
         recording, not_recorded = None, None
+        if record and settings.evaluator != "nix":
+            record, not_recorded = False, f"{settings.evaluator} does not say when it turns to an output"
         try:
-            marks = add_marks(word, workers) if record else None
-            trees = add_trees(source, marks=marks)
+            trees = add_trees(source, marks=add_marks(word, workers) if record else None)
             if record:
-                recording, not_recorded = _recording(source, config, trees, stack)
+                recording, not_recorded = _recording(source, trees, stack)
         except CommandError as error:
             raise FlakeError(
                 "Nix does not take the locked inputs of the flake",
@@ -130,12 +131,8 @@ def _recall(frontier: Frontier, known: Callable[[Key], Result | None], builds: C
                 frontier.will_build(key)
 
 
-def _recording(
-    source: FlakeSource, config: Config, trees: Trees, stack: ExitStack
-) -> tuple[Recording | None, str | None]:
+def _recording(source: FlakeSource, trees: Trees, stack: ExitStack) -> tuple[Recording | None, str | None]:
     """What is needed to record, until `stack` ends; or why nothing can be recorded."""
-    if config.evaluation.evaluator != "nix":
-        return None, f"{config.evaluation.evaluator} does not say when it turns to an output"
     scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelinegen-", ignore_cleanup_errors=True))
     # The trees must have been fetched before anybody watches.
     homes = CacheHomes(Path(scratch), seed=fetched_expression(trees))
@@ -150,13 +147,16 @@ def _recording(
 def _evaluated(frontier: Frontier, pool: Pool, inventory: Inventory) -> dict[Key, Evaluated]:
     """What was evaluated now, but for what failed: that is evaluated every time."""
     failed = {failure.path for failure in inventory.failures}
+    # Whoever evaluates a flake reads this. If that was not seen, more was not.
+    flake = str(PurePosixPath(inventory.source.subdirectory, "flake.nix"))
+    reads = {key: one for key, one in pool.reads.items() if flake in one.files}
     results = {key: Result(names=names) for key, names in frontier.sets.items()}
     results |= {key: Result(strange=strange) for key, strange in frontier.ignored.items()}
     results |= {
         (output.path, "item"): Result(output=output) for output in inventory.outputs if output.path in frontier.found
     }
     return {
-        key: Evaluated(result, pool.reads.get(key), builds=key in frontier.builders)
+        key: Evaluated(result, reads.get(key), builds=key in frontier.builders)
         for key, result in results.items()
         if key[0] not in failed or result.strange
     }

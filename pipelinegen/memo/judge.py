@@ -60,6 +60,7 @@ class Comparison:
         # Neither leaves a trace when it is asked for.
         self._same_shape = snapshot.paths == tree.paths and snapshot.tree.metadata == tree.witness.metadata
         self._tree = tree
+        self._equal: dict[Reads, bool] = {}
 
     @cached_property
     def different(self) -> Reads:
@@ -77,9 +78,13 @@ class Comparison:
 
         What the snapshot does not know counts as different.
         """
+        if reads not in self._equal:
+            self._equal[reads] = self._same_shape and self._none_differs(reads)
+        return self._equal[reads]
+
+    def _none_differs(self, reads: Reads) -> bool:
         return (
-            self._same_shape
-            and reads.files.isdisjoint(self.different.files)
+            reads.files.isdisjoint(self.different.files)
             and reads.folders.isdisjoint(self.different.folders)
             and reads.metadata.isdisjoint(self.different.metadata)
             and reads.files <= self.snapshot.files.keys()

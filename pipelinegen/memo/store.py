@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import stat
 import time
@@ -224,4 +225,6 @@ class MemoStore:
 
 
 def _digest(value: Value) -> str:
-    return hashlib.sha256(value.model_dump_json().encode()).hexdigest()[:32]
+    # Not as pydantic writes it, which fails at text that is no Unicode: a subdirectory may be called anything.
+    text = json.dumps(value.model_dump(), ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -14,16 +14,17 @@ for unprotected refs, which share a cache that all of them can write to, and for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.console import plain
-from pipelinegen.files import remove, write_atomic
 from pipelinegen.gitlab_artifacts import last_artifact
 from pipelinegen.gitlab_transport import ApiError
-from pipelinegen.memo.model import Snapshot, Witness, World
+from pipelinegen.inventory.model import FlakeSource
+from pipelinegen.memo.inspect import Memo
+from pipelinegen.memo.model import Witness
 from pipelinegen.memo.place import UNPROTECTED
-from pipelinegen.memo.store import MemoStore, export, import_
+from pipelinegen.memo.store import export, import_
+from pipelinegen.memo.tree import witness_of
 
 ARTIFACT = "memo.json.gz"
 """Name of the file in the folder that `generate` writes."""
@@ -41,22 +42,22 @@ class Fetched:
     trouble: bool = False
 
 
-def fetch_memo(env: CiEnv, store: MemoStore, world: World, output: str = ".pipelinegen") -> Fetched | None:
+def fetch_memo(env: CiEnv, memo: Memo, output: str = ".pipelinegen") -> Fetched | None:
     """Where nothing is remembered of this world, take the snapshot of the default branch's last pipeline that passed.
 
     Only in a GitLab job of an unprotected ref whose caches are in a part of their own, and only from the same project:
     in a pipeline that runs in a fork that is the fork. What goes wrong costs time only: nothing is raised.
 
     Args:
-        store: in `place.cache_folder`.
+        memo: in `place.cache_folder`.
         output: folder that `generate` writes, relative to the top of the repository.
 
     Returns null where there was nothing to ask for.
     """
     if not env.gitlab or env.ref_protected or env.default_branch is None or env.job_name is None:
         return None
-    own = store.folder.parent.name == UNPROTECTED
-    if not own or next(store.snapshots(world, Witness(tree="", metadata=())), None) is not None:
+    own = memo.store.folder.parent.name == UNPROTECTED
+    if not own or next(memo.store.snapshots(memo.world, Witness(tree="", metadata=())), None) is not None:
         return None
     whose = f"what the last pipeline of {plain(env.default_branch)} remembered"
     try:
@@ -65,39 +66,41 @@ def fetch_memo(env: CiEnv, store: MemoStore, world: World, output: str = ".pipel
         return Fetched(f"{whose} was not had from GitLab: {error.message}", trouble=True)
     if data is None:
         return Fetched(f"nothing is remembered here, and {whose} is not in GitLab's artifacts, or not for this job")
-    return _kept(data, store, world, whose)
+    return _kept(data, memo, whose)
 
 
-def _kept(data: bytes, store: MemoStore, world: World, whose: str) -> Fetched:
+def _kept(data: bytes, memo: Memo, whose: str) -> Fetched:
     snapshot = import_(data)
     if snapshot is None:
         return Fetched(f"{whose} cannot be read: it is torn, or of another version", trouble=True)
-    if snapshot.world != world:
+    if snapshot.world != memo.world:
         return Fetched(f"{whose} is of no use here: locked inputs, settings, Nix or pipelinegen differ")
-    why_not = store.save(snapshot)
+    why_not = memo.store.save(snapshot)
     if why_not is not None:
         return Fetched(f"{whose} is not used: {why_not}", trouble=True)
     return Fetched(f"took {whose}: {len(snapshot.records)} attributes", taken=True)
 
 
-def leave_memo(env: CiEnv, output: Path, snapshot: Snapshot | None) -> str | None:
-    """In a pipeline of the default branch, leave `snapshot` for others in the folder that `generate` writes.
+def memo_to_leave(env: CiEnv, memo: Memo | None, source: FlakeSource) -> tuple[bytes | None, str | None]:
+    """What a pipeline of the default branch leaves for others as `ARTIFACT`: the snapshot of its tree.
 
-    What an earlier run left there is removed otherwise. Returns why it was not left, if so.
+    Where none was made of that, as when nothing had to be evaluated, it is the newest one.
 
-    Raises:
-        ToolError: the folder cannot be written to.
+    Args:
+        memo: as it is after the inspection; null where nothing is remembered.
+
+    Returns the file and null, or null and why there is none where there should be one.
     """
-    if snapshot is None or not (env.gitlab and env.on_default_branch):
-        remove(output / ARTIFACT)
-        return None
+    if memo is None or not (env.gitlab and env.on_default_branch):
+        return None, None
+    snapshot = next(memo.store.snapshots(memo.world, witness_of(source)), None)
+    if snapshot is None:
+        return None, None
     try:
         data = export(snapshot)
-        why_not = f"it takes {len(data)} bytes, more than {MAX_BYTES}" if len(data) > MAX_BYTES else None
     except ValueError as error:
-        data, why_not = b"", str(error)
-    if why_not is not None:
-        remove(output / ARTIFACT)
-        return f"what is remembered was not left for other branches: {why_not}"
-    write_atomic(output / ARTIFACT, data)
-    return None
+        return None, f"what is remembered was not left for other branches: {error}"
+    if len(data) > MAX_BYTES:
+        size = f"it takes {len(data)} bytes, more than {MAX_BYTES}"
+        return None, f"what is remembered was not left for other branches: {size}"
+    return data, None

@@ -74,7 +74,7 @@ def reasons_for_always(
         reasons.append("it depends on the source tree's own store path, as `self` and `./.` in a string are")
     names = [f"self.{name}" for name in sorted(VOLATILE.intersection(metadata))]
     if names:
-        reasons.append(f"it reads {_and(names)}, which every commit changes")
+        reasons.append(f"it may read {_and(names)}, which every commit changes")
     return tuple(reasons)
 
 

@@ -13,12 +13,13 @@ import pytest
 
 from pipelinegen import gitlab_transport
 from pipelinegen.ci_env import CiEnv
-from pipelinegen.inventory.model import FlakeOutput
+from pipelinegen.inventory.model import FlakeOutput, FlakeSource
 from pipelinegen.memo import codec, travel
+from pipelinegen.memo.inspect import Memo
 from pipelinegen.memo.model import Reads, Record, Result, Snapshot, Witness, World
 from pipelinegen.memo.place import cache_folder
 from pipelinegen.memo.store import MemoStore, export
-from pipelinegen.memo.travel import Fetched, fetch_memo, leave_memo
+from pipelinegen.memo.travel import Fetched, fetch_memo, memo_to_leave
 from tests.gitlab_archives import Archive, running_storage
 from tests.gitlab_server import JOB_TOKEN, PROJECT, PROJECT_TOKEN, FakeGitLab, Fault, api_url, running_gitlab
 
@@ -30,9 +31,13 @@ def snapshot(tree: str = "sha256-main", world: World = WORLD) -> Snapshot:
     """What one output reads, at one tree."""
     path = ("packages", "x86_64-linux", "hello")
     output = FlakeOutput(path=path, drv_attr_path=path, kind="package", drv_path="/nix/store/" + "0" * 32 + "-a.drv")
-    witness = Witness(tree=tree, metadata=("rev",))
+    witness = Witness(tree=tree, metadata=("narHash", "rev"))
     record = Record((path, "item"), Result(output=output), Reads(frozenset({"flake.nix"})), (tree,))
     return Snapshot(world, witness, "paths", {"flake.nix": "-:00"}, {}, {"rev": '"1"'}, {record.key: record})
+
+
+def memo_in(folder: Path, world: World = WORLD) -> Memo:
+    return Memo(MemoStore(folder / "memo"), world, lambda _: False)
 
 
 @pytest.fixture
@@ -65,9 +70,9 @@ def job(server: FakeGitLab | None, **more: Any) -> CiEnv:
 
 def fetched(env: CiEnv, tmp_path: Path, world: World = WORLD) -> tuple[Fetched | None, list[Snapshot]]:
     """What came of it, and what is remembered then."""
-    store = MemoStore(cache_folder(env, tmp_path / "cache") / "memo")
-    found = fetch_memo(env, store, world)
-    return found, list(store.snapshots(world, Witness(tree="", metadata=())))
+    memo = memo_in(cache_folder(env, tmp_path / "cache"), world)
+    found = fetch_memo(env, memo)
+    return found, list(memo.store.snapshots(world, Witness(tree="", metadata=())))
 
 
 def requests(gitlab: FakeGitLab) -> list[dict[str, str]]:
@@ -123,7 +128,7 @@ class TestWhoWroteIt:
         self, gitlab: FakeGitLab, tmp_path: Path
     ) -> None:
         main = job(gitlab, ref_protected=True, branch="main")
-        assert MemoStore(cache_folder(main, tmp_path / "cache") / "memo").save(snapshot("sha256-own")) is None
+        assert memo_in(cache_folder(main, tmp_path / "cache")).store.save(snapshot("sha256-own")) is None
         other = WORLD.model_copy(update={"locks": "2" * 64})
         gitlab.archives.append(Archive("main", "inspect", {FILE: export(snapshot(world=other))}))
         assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == ["sha256-own"]
@@ -369,36 +374,50 @@ class TestRedirections:
         assert "secret-signature" not in found.sentence
 
 
+def source(tree: str) -> FlakeSource:
+    info = {"narHash": tree, "rev": "1"}
+    return FlakeSource(reference=".", store_path="/nix/store/source", source_info=info)
+
+
 class TestLeaving:
     """A pipeline of the default branch leaves a file for others."""
 
-    def test_it_is_what_others_take(self, gitlab: FakeGitLab, tmp_path: Path) -> None:
-        assert leave_memo(job(None, branch="main"), tmp_path / "out", snapshot("sha256-left")) is None
-        data = (tmp_path / "out" / travel.ARTIFACT).read_bytes()
+    @pytest.mark.parametrize(
+        ("head", "left"), [("sha256-1", "sha256-1"), ("sha256-9", "sha256-2")], ids=["of this tree", "the newest"]
+    )
+    def test_it_is_what_others_take(self, head: str, left: str, gitlab: FakeGitLab, tmp_path: Path) -> None:
+        memo = memo_in(tmp_path)
+        for number in (1, 2):
+            assert memo.store.save(snapshot(f"sha256-{number}")) is None
+        data, trouble = memo_to_leave(job(None, branch="main"), memo, source(head))
+        assert trouble is None
+        assert data is not None
         gitlab.archives.append(Archive("main", "inspect", {FILE: data}))
-        assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == ["sha256-left"]
+        assert [one.tree.tree for one in fetched(job(gitlab), tmp_path / "other")[1]] == [left]
 
     @pytest.mark.parametrize(
-        ("more", "left"),
+        ("more", "remembers"),
         [
-            ({"branch": "topic"}, snapshot()),
-            ({"branch": None, "tag": "main"}, snapshot()),
-            ({"branch": "main", "gitlab": False}, snapshot()),
+            ({"branch": "topic"}, True),
+            ({"branch": None, "tag": "main"}, True),
+            ({"branch": "main", "gitlab": False}, True),
+            ({"branch": "main"}, False),
             ({"branch": "main"}, None),
         ],
-        ids=["a branch", "a tag", "a laptop", "nothing is recorded"],
+        ids=["a branch", "a tag", "a laptop", "nothing is remembered yet", "nothing is to be remembered"],
     )
-    def test_others_leave_nothing_and_remove_what_was_left(
-        self, more: dict[str, Any], left: Snapshot | None, tmp_path: Path
-    ) -> None:
-        (tmp_path / travel.ARTIFACT).write_bytes(b"of an earlier run")
-        assert leave_memo(job(None, **more), tmp_path, left) is None
-        assert list(tmp_path.iterdir()) == []
+    def test_others_leave_nothing(self, more: dict[str, Any], remembers: bool | None, tmp_path: Path) -> None:
+        memo = memo_in(tmp_path)
+        if remembers:
+            memo.store.save(snapshot())
+        given = memo if remembers is not None else None
+        assert memo_to_leave(job(None, **more), given, source("sha256-main")) == (None, None)
 
     def test_what_is_too_large_is_not_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        memo = memo_in(tmp_path)
+        memo.store.save(snapshot())
         monkeypatch.setattr(travel, "MAX_BYTES", 10)
-        (tmp_path / travel.ARTIFACT).write_bytes(b"of an earlier run")
-        said = leave_memo(job(None, branch="main"), tmp_path, snapshot())
-        assert said is not None
-        assert "more than 10" in said
-        assert list(tmp_path.iterdir()) == []
+        data, trouble = memo_to_leave(job(None, branch="main"), memo, source("sha256-main"))
+        assert data is None
+        assert trouble is not None
+        assert "more than 10" in trouble

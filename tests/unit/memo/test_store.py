@@ -214,8 +214,10 @@ class TestTrouble:
         assert files(store) == []
 
     def test_text_that_is_no_unicode_is_told(self, store: MemoStore) -> None:
-        strange = dataclasses.replace(at(0), paths="\udcff")
-        assert "not remembered" in (store.save(strange) or "")
+        world = WORLD.model_copy(update={"subdirectory": "\udcff"})
+        assert list(store.snapshots(world, ELSEWHERE)) == []
+        assert "not remembered" in (store.save(at(0, world)) or "")
+        assert store.drop(world) == 0
         assert not store.folder.exists()
 
 

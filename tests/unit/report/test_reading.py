@@ -84,14 +84,14 @@ def test_why_it_was_evaluated_is_the_reason_that_counts_most(
     ("arguments", "words"),
     [
         ({"metadata": ["submodules"]}, []),
-        ({"metadata": ["rev"]}, ["it reads self.rev, which every commit changes"]),
+        ({"metadata": ["rev"]}, ["it may read self.rev, which every commit changes"]),
         (
             {"metadata": ["shortRev", "lastModifiedDate", "rev", "submodules"]},
-            ["it reads self.lastModifiedDate, self.rev and self.shortRev, which every commit changes"],
+            ["it may read self.lastModifiedDate, self.rev and self.shortRev, which every commit changes"],
         ),
         ({"metadata": [], "coupled": True}, ["it depends on the source tree's own store path"]),
         ({"metadata": [], "builds": True}, ["evaluating it builds something"]),
-        ({"metadata": ["narHash"], "unrecorded": "the watch limit"}, ["the watch limit", "it reads self.narHash"]),
+        ({"metadata": ["narHash"], "unrecorded": "the watch limit"}, ["the watch limit", "it may read self.narHash"]),
     ],
     ids=["harmless", "rev", "several", "the tree", "a build", "both"],
 )
@@ -187,7 +187,7 @@ def test_an_explanation_lists_what_is_read_and_what_of_it_changed() -> None:
     assert list(explain_lines(reading, style)) == [
         "  evaluated   hosts/a.nix and 1 more that it reads changed",
         "  coupled     it depends on the source tree's own store path, as `self` and `./.` in a string are",
-        "  coupled     it reads self.lastModified, which every commit changes",
+        "  coupled     it may read self.lastModified, which every commit changes",
         "  reads       flake.nix",
         "              hosts/a.nix (changed since the base)",
         "  lists       the top folder",
@@ -228,7 +228,7 @@ def test_what_every_commit_evaluates_is_a_list_of_its_own() -> None:
         "evaluated at every commit",
         "  version",
         "    because it depends on the source tree's own store path, as `self` and `./.` in a string are",
-        "    because it reads self.rev, which every commit changes",
+        "    because it may read self.rev, which every commit changes",
         "  dark",
         "    because the limit of watches",
         "  broken",
