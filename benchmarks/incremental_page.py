@@ -33,7 +33,8 @@ the first one left, as on a laptop: it is offline, so that it plans to build all
 new store they would be evaluated for that. In a job that asks a cache, hosts that the cache holds need nothing.
 """
 
-REACH = """Where all hosts read one file, a commit that touches it reaches all hosts, even if it alters a comment: the lock, a
+REACH = """\
+Where all hosts read one file, a commit that touches it reaches all hosts, even if it alters a comment: the lock, a
 shared module. A path that is added or removed reaches all, too, since what `pathExists` asks leaves no trace; unless
 `ignore_paths` names it. What is recorded is an upper bound: an evaluator looks at many hosts and opens a file once, so
 that a file which some hosts share counts for those around and between them, too. Every host is evaluated again that

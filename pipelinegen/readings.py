@@ -92,16 +92,17 @@ def remembers(inspection: Inspection) -> bool:
     return bool(inspection.records) or inspection.not_recorded is not None
 
 
-def readings(inspection: Inspection, since: Difference | None = None) -> tuple[Reading, ...]:
+def readings(inspection: Inspection, since: Difference | None = None, *, details: bool = False) -> tuple[Reading, ...]:
     """How each output's derivation came to be known, in the order of the inventory.
 
     Args:
         since: what differs from the base; null where no base is known.
+        details: list all files, which are thousands for each of thousands of hosts.
     """
-    return tuple(_reading(inspection, output, since) for output in inspection.inventory.outputs)
+    return tuple(_reading(inspection, output, since, details=details) for output in inspection.inventory.outputs)
 
 
-def _reading(inspection: Inspection, output: FlakeOutput, since: Difference | None) -> Reading:
+def _reading(inspection: Inspection, output: FlakeOutput, since: Difference | None, *, details: bool) -> Reading:
     record = inspection.reads(output.path)
     known = inspection.known(output.path)
     if record is None:
@@ -110,14 +111,15 @@ def _reading(inspection: Inspection, output: FlakeOutput, since: Difference | No
         reading = Reading(attr=output.attr, known=known, recorded=False, always=always)
     else:
         reads = record.reads
-        files, folders = _shown(reads.files), _shown(reads.folders)
+        files, folders = _shown(reads.files) if details else (), _shown(reads.folders)
         changed = None
         if since is not None:
-            changed = (*filter(since.files.__contains__, files), *filter(since.folder, folders))
+            changed = (*sorted(since.files.intersection(files or reads.files)), *filter(since.folder, folders))
         reading = Reading(
             attr=output.attr,
             known=known,
             recorded=not record.builds,
+            reads=len(reads.files),
             files=files,
             folders=folders,
             metadata=tuple(sorted(reads.metadata)),

@@ -76,8 +76,13 @@ def verify_memo(request: Request, console: Console) -> Verified:
     )
 
 
-def tell_of_evaluation(request: Request, plan: Plan, inspection: Inspection | None) -> tuple[Reading, ...] | None:
+def tell_of_evaluation(
+    request: Request, plan: Plan, inspection: Inspection | None, *, details: bool = False
+) -> tuple[Reading, ...] | None:
     """What to tell people of the inspection that a plan was made from, which is kept for `doctor`, too.
+
+    Args:
+        details: list all files that are read.
 
     Returns:
         One for each output; null where nothing is remembered, or nothing had to be inspected.
@@ -90,7 +95,7 @@ def tell_of_evaluation(request: Request, plan: Plan, inspection: Inspection | No
         request.cache_directory / FOLDER,
         Last(known=counts.known, evaluated=counts.evaluated, not_recorded=inspection.not_recorded),
     )
-    return readings(inspection, _difference(request, plan))
+    return readings(inspection, _difference(request, plan), details=details)
 
 
 def _difference(request: Request, plan: Plan) -> Difference | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelinegen.attrpath import AttrPath, show
 from pipelinegen.config import Config
-from pipelinegen.errors import MemoError
+from pipelinegen.errors import MemoError, ToolError
 from pipelinegen.inventory.model import FlakeSource, Inventory
 from pipelinegen.inventory.pool import OnProgress
 from pipelinegen.inventory.survey import survey
@@ -153,12 +153,16 @@ def inspect(
         if key in found.evaluated and found.evaluated[key].result != answer
     )
     if wrong:
-        memo.store.drop(None)
+        hint = "nothing is remembered any more: run this again"
+        try:
+            memo.store.drop(None)
+        except ToolError as error:
+            hint = f"it could not be removed: {error.message}, {error.where}; do so"
         raise MemoError(
             "what was remembered of the flake is wrong",
             where=", ".join(wrong[:_SHOWN]) + (" …" if len(wrong) > _SHOWN else ""),
             why="evaluating this gave something else, though nothing that it reads has changed",
-            hint="nothing is remembered any more: run this again; and please report it, with what this reads",
+            hint=f"{hint}; and please report it, with what this reads",
         )
     records = view.records(found.evaluated)
     trouble = view.save(records)

@@ -1,7 +1,7 @@
 """How what is remembered reaches pipelines that cannot read the cache of the default branch.
 
-A pipeline of the default branch leaves its snapshot as a file among the artifacts of the job that plans. A pipeline
-of an unprotected ref that has no snapshot takes it from there.
+A pipeline of the default branch leaves its last snapshots as a file among the artifacts of the job that plans. A
+pipeline of an unprotected ref that has no snapshot takes them from there.
 
 Who wrote it: GitLab tells one cache of protected from one of unprotected refs, but not artifacts (whoever can push a
 tag that is called like the default branch can leave some under its name). So what was taken that way is good enough
@@ -13,21 +13,30 @@ for unprotected refs, which share a cache that all of them can write to, and for
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tarfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from pipelinegen.ci_env import CiEnv
 from pipelinegen.console import plain
-from pipelinegen.gitlab_artifacts import last_artifact
 from pipelinegen.gitlab_transport import ApiError
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.memo.inspect import Memo
-from pipelinegen.memo.model import Witness
+from pipelinegen.memo.model import Snapshot, Witness
 from pipelinegen.memo.place import UNPROTECTED
 from pipelinegen.memo.store import export, import_
 from pipelinegen.memo.tree import witness_of
 
-ARTIFACT = "memo.json.gz"
-"""Name of the file in the folder that `generate` writes."""
+ARTIFACT = "memo.tar"
+"""Name of the file in the folder that `generate` writes. What is in it is compressed already."""
+
+SNAPSHOTS = 4
+"""That travel at most. One is not enough: that of head has seen its tree alone, where that of the base, evaluated
+after it, knows what is the same in both.
+"""
 
 MAX_BYTES = 4 * 1024 * 1024
 """Of the file: every job that takes derivations takes the archive, and so this."""
@@ -35,7 +44,7 @@ MAX_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of asking GitLab: one sentence; whether there is a snapshot now; whether something is wrong."""
+    """What came of asking GitLab: one sentence; whether there are snapshots now; whether something is wrong."""
 
     sentence: str
     taken: bool = False
@@ -43,7 +52,7 @@ class Fetched:
 
 
 def fetch_memo(env: CiEnv, memo: Memo, output: str = ".pipelinegen") -> Fetched | None:
-    """Where nothing is remembered of this world, take the snapshot of the default branch's last pipeline that passed.
+    """Where nothing is remembered of this world, take the snapshots of the default branch's last pipeline that passed.
 
     Only in a GitLab job of an unprotected ref whose caches are in a part of their own, and only from the same project:
     in a pipeline that runs in a fork that is the fork. What goes wrong costs time only: nothing is raised.
@@ -59,6 +68,8 @@ def fetch_memo(env: CiEnv, memo: Memo, output: str = ".pipelinegen") -> Fetched 
     own = memo.store.folder.parent.name == UNPROTECTED
     if not own or next(memo.store.snapshots(memo.world, Witness(tree="", metadata=())), None) is not None:
         return None
+    from pipelinegen.gitlab_artifacts import last_artifact  # noqa: PLC0415  # slow to import, and rarely needed
+
     whose = f"what the last pipeline of {plain(env.default_branch)} remembered"
     try:
         data = last_artifact(env, env.default_branch, env.job_name, f"{output}/{ARTIFACT}", max_bytes=MAX_BYTES)
@@ -70,37 +81,63 @@ def fetch_memo(env: CiEnv, memo: Memo, output: str = ".pipelinegen") -> Fetched 
 
 
 def _kept(data: bytes, memo: Memo, whose: str) -> Fetched:
-    snapshot = import_(data)
-    if snapshot is None:
+    snapshots = _unpacked(data)
+    if snapshots is None:
         return Fetched(f"{whose} cannot be read: it is torn, or of another version", trouble=True)
-    if snapshot.world != memo.world:
+    if any(snapshot.world != memo.world for snapshot in snapshots):
         return Fetched(f"{whose} is of no use here: locked inputs, settings, Nix or pipelinegen differ")
-    why_not = memo.store.save(snapshot)
-    if why_not is not None:
-        return Fetched(f"{whose} is not used: {why_not}", trouble=True)
-    return Fetched(f"took {whose}: {len(snapshot.records)} attributes", taken=True)
+    for snapshot in reversed(snapshots):  # the first one is to be the newest again
+        why_not = memo.store.save(snapshot)
+        if why_not is not None:
+            return Fetched(f"{whose} is not used: {why_not}", trouble=True)
+    return Fetched(f"took {whose}: {len(snapshots[0].records)} attributes", taken=True)
+
+
+def _unpacked(data: bytes) -> list[Snapshot] | None:
+    """What `_packed` put together; null where anything in it is wrong, or nothing is in it."""
+    found: list[Snapshot | None] = []
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for member in islice(archive, SNAPSHOTS):
+                # A sparse file may be said to be of any size.
+                file = archive.extractfile(member) if member.isreg() and member.size <= len(data) else None
+                found.append(import_(file.read()) if file is not None else None)
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, RecursionError):
+        return None
+    snapshots = [snapshot for snapshot in found if snapshot is not None]
+    return snapshots if snapshots and len(snapshots) == len(found) else None
+
+
+def _packed(parts: Iterable[bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:", format=tarfile.USTAR_FORMAT) as archive:
+        for number, part in enumerate(parts, 1):
+            member = tarfile.TarInfo(f"{number}.memo.json.gz")
+            member.size = len(part)
+            archive.addfile(member, io.BytesIO(part))
+    return stream.getvalue()
 
 
 def memo_to_leave(env: CiEnv, memo: Memo | None, source: FlakeSource) -> tuple[bytes | None, str | None]:
-    """What a pipeline of the default branch leaves for others as `ARTIFACT`: the snapshot of its tree.
-
-    Where none was made of that, as when nothing had to be evaluated, it is the newest one.
+    """What a pipeline of the default branch leaves for others as `ARTIFACT`: the snapshot of its tree, and the newest.
 
     Args:
-        memo: as it is after the inspection; null where nothing is remembered.
+        memo: as it is after the inspections; null where nothing is remembered.
 
     Returns the file and null, or null and why there is none where there should be one.
     """
     if memo is None or not (env.gitlab and env.on_default_branch):
         return None, None
-    snapshot = next(memo.store.snapshots(memo.world, witness_of(source)), None)
-    if snapshot is None:
-        return None, None
-    try:
-        data = export(snapshot)
-    except ValueError as error:
-        return None, f"what is remembered was not left for other branches: {error}"
-    if len(data) > MAX_BYTES:
-        size = f"it takes {len(data)} bytes, more than {MAX_BYTES}"
-        return None, f"what is remembered was not left for other branches: {size}"
-    return data, None
+    parts: list[bytes] = []
+    for snapshot in islice(memo.store.snapshots(memo.world, witness_of(source)), SNAPSHOTS):
+        with contextlib.suppress(ValueError):  # torn since it was looked at
+            parts.append(export(snapshot))
+    while parts:
+        data = _packed(parts)
+        if len(data) <= MAX_BYTES:
+            return data, None
+        if len(parts) == 1:
+            size = f"it takes {len(data)} bytes, more than {MAX_BYTES}"
+            return None, f"what is remembered was not left for other branches: {size}"
+        parts.pop()
+    return None, None

@@ -57,23 +57,15 @@ class _Scan:
         self.relevant: list[bytes] = []
         self.entries: dict[bytes, list[bytes]] = {}
         self.regular: set[str] = set()
-        kept: set[bytes] = {b""}
         waiting = [b""]
         while waiting:
-            folder = waiting.pop()
-            below, counts = self._read(folder)
-            waiting += below
-            while counts and folder not in kept:
-                kept.add(folder)
-                folder = folder.rpartition(b"/")[0]
-        self.relevant += [_FOLDER + folder for folder in kept]
+            waiting += self._read(waiting.pop())
 
-    def _read(self, folder: bytes) -> tuple[list[bytes], bool]:
-        """Reads one folder. Returns the folders in it, and whether it counts for anything else in it."""
+    def _read(self, folder: bytes) -> list[bytes]:
+        """Reads one folder. Returns the folders in it."""
         prefix = folder + b"/" if folder else b""
         entries = self.entries[folder] = []
         below: list[bytes] = []
-        before = len(self.relevant)
         with os.scandir(self._top + b"/" + folder) as found:
             for entry in found:
                 kind = _type(entry)
@@ -85,11 +77,13 @@ class _Scan:
                 text = _text(path)
                 if kind == _FILE:
                     self.regular.add(text)
-                if not self._ignored(text):
+                # Where a link leads leaves no trace when it is read, not even in the fingerprint of its folder.
+                if kind == _LINK or not self._ignored(text):
                     self.relevant.append(kind + path + (_target(entry) if kind == _LINK else b""))
-        if entries:
-            return below, len(self.relevant) > before
-        return below, not self._ignored(_text(folder))
+        # Any other folder is there when something in it is.
+        if not entries and not self._ignored(_text(folder)):
+            self.relevant.append(_FOLDER + folder)
+        return below
 
 
 def _target(entry: os.DirEntry[bytes]) -> bytes:

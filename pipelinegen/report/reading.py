@@ -33,8 +33,9 @@ class Reading(Value):
     Attributes:
         attr: the attribute path as Nix prints it.
         known: its derivation comes from an earlier evaluation.
-        recorded: what it reads is known; `files`, `folders` and `metadata` are empty where it is not.
-        files: the files that it reads, or some more; sorted paths below the top of the source tree.
+        recorded: what it reads is known; nothing is said of it where it is not.
+        reads: how many files it reads, or may read.
+        files: these files, where they are to be listed; sorted paths below the top of the source tree.
         folders: the folders whose entries it lists; "" is the top.
         metadata: attributes of `self` that it uses besides `outPath`, such as `rev`.
         changed: those of the files and folders that differ from the base; null where no base is known.
@@ -47,6 +48,7 @@ class Reading(Value):
     attr: str
     known: bool
     recorded: bool = True
+    reads: int = 0
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
@@ -71,7 +73,7 @@ def reasons_for_always(
     if builds:
         reasons.append("evaluating it builds something (import from derivation), which hides what it reads")
     if coupled:
-        reasons.append("it depends on the source tree's own store path, as `self` and `./.` in a string are")
+        reasons.append("it depends on the source tree's own store path, as with `${self}` in a string")
     names = [f"self.{name}" for name in sorted(VOLATILE.intersection(metadata))]
     if names:
         reasons.append(f"it may read {_and(names)}, which every commit changes")
@@ -88,13 +90,17 @@ def reason_for_evaluating(reading: Reading, *, paths_changed: bool = False) -> s
     if reading.always:
         return reading.always[0]
     if reading.changed:
-        first, others = inert(shown(reading.changed[0])), len(reading.changed) - 1
-        return f"{first} and {others} more that it reads changed" if others else f"{first} changed"
+        return _changed(reading.changed)
     if paths_changed:
         return "files were added, deleted or renamed, and nobody sees which of them evaluation asks for"
     if reading.trees > 1:
         return "it had been seen at one tree only, so it might depend on the tree itself"
     return "nothing that holds here is remembered"
+
+
+def _changed(paths: Sequence[str]) -> str:
+    first, others = inert(shown(paths[0])), len(paths) - 1
+    return f"{first} and {others} more that it reads changed" if others else f"{first} changed"
 
 
 def shown(path: str) -> str:
@@ -105,8 +111,11 @@ def shown(path: str) -> str:
 def known_sentence(reading: Reading) -> str:
     """Why the derivation of `reading` is known."""
     if not reading.changed:
-        return f"derivation known: {_unchanged(len(reading.files))}"
-    return f"derivation known: {_what(len(reading.files))} {_be(len(reading.files))} as in an earlier evaluation"
+        return f"derivation known: {_unchanged(reading.reads)}"
+    return (
+        f"derivation known: {_what(reading.reads)} {_be(reading.reads)} as in an earlier evaluation "
+        f"({_changed(reading.changed)} since the base)"
+    )
 
 
 def _unchanged(files: int) -> str:
@@ -244,7 +253,7 @@ def _state(reading: Reading) -> str:
 def _reads(reading: Reading) -> str:
     if not reading.recorded:
         return "what it reads is not known"
-    parts = [count(len(reading.files), "file")]
+    parts = [count(reading.reads, "file")]
     if reading.folders:
         parts.append(f"the names in {count(len(reading.folders), 'folder')}")
     parts += [f"self.{inert(name)}" for name in reading.metadata]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
+import tarfile
+import tempfile
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +28,7 @@ from tests.gitlab_archives import Archive, running_storage
 from tests.gitlab_server import JOB_TOKEN, PROJECT, PROJECT_TOKEN, FakeGitLab, Fault, api_url, running_gitlab
 
 WORLD = World(nix_version="2.26.3", locks="0" * 64, subdirectory="", options="1" * 64)
-FILE = ".pipelinegen/memo.json.gz"
+FILE = ".pipelinegen/memo.tar"
 
 
 def snapshot(tree: str = "sha256-main", world: World = WORLD) -> Snapshot:
@@ -40,10 +44,27 @@ def memo_in(folder: Path, world: World = WORLD) -> Memo:
     return Memo(MemoStore(folder / "memo"), world, lambda _: False)
 
 
+def left(*snapshots: Snapshot, world: World = WORLD) -> bytes:
+    """The file that a pipeline of `main` leaves that remembers these, older ones first."""
+    with tempfile.TemporaryDirectory() as folder:
+        memo = memo_in(Path(folder), world)
+        for one in snapshots:
+            assert memo.store.save(one) is None
+        data, trouble = memo_to_leave(job(None, branch="main"), memo, source("sha256-main"))
+    assert trouble is None
+    assert data is not None
+    return data
+
+
+def source(tree: str) -> FlakeSource:
+    info = {"narHash": tree, "rev": "1"}
+    return FlakeSource(reference=".", store_path="/nix/store/source", source_info=info)
+
+
 @pytest.fixture
 def gitlab() -> Iterator[FakeGitLab]:
     with running_gitlab() as made:
-        made.archives.append(Archive("main", "inspect", {FILE: export(snapshot())}))
+        made.archives.append(Archive("main", "inspect", {FILE: left(snapshot())}))
         yield made
 
 
@@ -88,7 +109,7 @@ def test_a_branch_that_remembers_nothing_begins_with_what_the_default_branch_lef
     assert [one.tree.tree for one in there] == ["sha256-main"]
     assert dict(there[0].records) == dict(snapshot().records)
     path, query, headers = gitlab.seen[0]
-    assert path == f"/api/v4/projects/{PROJECT}/jobs/artifacts/main/raw/.pipelinegen/memo.json.gz"
+    assert path == f"/api/v4/projects/{PROJECT}/jobs/artifacts/main/raw/.pipelinegen/memo.tar"
     assert query == {"job": ["inspect"], "search_recent_successful_pipelines": ["true"]}
     assert headers["JOB-TOKEN"] == JOB_TOKEN
 
@@ -120,7 +141,7 @@ class TestWhoWroteIt:
     def test_a_protected_ref_finds_nothing_of_what_a_job_with_its_cache_took(
         self, gitlab: FakeGitLab, tmp_path: Path
     ) -> None:
-        gitlab.archives.append(Archive("main", "inspect", {FILE: export(snapshot("sha256-planted"))}))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: left(snapshot("sha256-planted"))}))
         assert fetched(job(gitlab), tmp_path)[1], "it is there for this branch"
         assert fetched(job(gitlab, ref_protected=True, branch="main"), tmp_path) == (None, [])
 
@@ -130,7 +151,7 @@ class TestWhoWroteIt:
         main = job(gitlab, ref_protected=True, branch="main")
         assert memo_in(cache_folder(main, tmp_path / "cache")).store.save(snapshot("sha256-own")) is None
         other = WORLD.model_copy(update={"locks": "2" * 64})
-        gitlab.archives.append(Archive("main", "inspect", {FILE: export(snapshot(world=other))}))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: left(snapshot(world=other), world=other)}))
         assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == ["sha256-own"]
         assert fetched(job(gitlab), tmp_path, other) == (None, []), "the folder is that of protected refs"
 
@@ -171,7 +192,7 @@ class TestWhatGitLabHas:
         assert (found.taken, found.trouble) == (taken, False)
 
     def test_a_pipeline_that_failed_leaves_nothing(self, gitlab: FakeGitLab, tmp_path: Path) -> None:
-        gitlab.archives.append(Archive("main", "inspect", {FILE: export(snapshot("sha256-bad"))}, passed=False))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: left(snapshot("sha256-bad"))}, passed=False))
         assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == ["sha256-main"]
 
     def test_where_a_job_token_may_not_the_projects_token_may(
@@ -211,7 +232,19 @@ class TestWhatGitLabHas:
 
 
 OF_ANOTHER = WORLD.model_copy(update={"nix_version": "2.34.8"})
-GOOD = export(snapshot())
+GOOD = left(snapshot())
+
+
+def tar(*parts: bytes | None) -> bytes:
+    """An archive with these files; null is a folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for part in parts:
+            member = tarfile.TarInfo("x")
+            member.type = tarfile.DIRTYPE if part is None else tarfile.REGTYPE
+            member.size = len(part or b"")
+            archive.addfile(member, io.BytesIO(part or b""))
+    return stream.getvalue()
 
 
 class TestWhatIsNoSnapshot:
@@ -221,13 +254,28 @@ class TestWhatIsNoSnapshot:
         ("data", "said", "trouble"),
         [
             (b"", "cannot be read", True),
-            (GOOD[:-20], "cannot be read", True),
+            (GOOD[:700], "cannot be read", True),
+            (bytes(10240), "cannot be read", True),
+            (tar(b"no snapshot"), "cannot be read", True),
+            (tar(export(snapshot()), b""), "cannot be read", True),
+            (tar(None), "cannot be read", True),
             (b"<html>Please log in</html>", "cannot be read", True),
             (gzip.compress(b'{"format": 0}\n'), "cannot be read", True),
             (gzip.compress(GOOD), "cannot be read", True),
-            (export(snapshot(world=OF_ANOTHER)), "is of no use here", False),
+            (left(snapshot(world=OF_ANOTHER), world=OF_ANOTHER), "is of no use here", False),
         ],
-        ids=["empty", "torn", "a page", "another format", "compressed twice", "another world"],
+        ids=[
+            "empty",
+            "torn",
+            "no files",
+            "another file",
+            "an empty file",
+            "a folder",
+            "a page",
+            "another format",
+            "compressed twice",
+            "another world",
+        ],
     )
     def test_it_is_said_and_nothing_is_kept(
         self, data: bytes, said: str, trouble: bool, gitlab: FakeGitLab, tmp_path: Path
@@ -245,11 +293,26 @@ class TestWhatIsNoSnapshot:
         stream = zlib.compressobj(wbits=31)
         bomb = b"".join(stream.compress(blank) for _ in range(codec.MAX_PLAIN_BYTES // len(blank) + 2)) + stream.flush()
         assert len(bomb) < travel.MAX_BYTES
-        gitlab.archives.append(Archive("main", "inspect", {FILE: bomb}))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: tar(bomb)}))
         found, there = fetched(job(gitlab), tmp_path)
         assert found is not None
         assert "cannot be read" in found.sentence
         assert there == []
+
+    def test_a_sparse_file_is_not_unpacked(self, gitlab: FakeGitLab, tmp_path: Path) -> None:
+        member = tarfile.TarInfo("x")
+        member.type = tarfile.GNUTYPE_SPARSE
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        header[483:495] = b"%011o\0" % (1 << 32)  # its size when it is read
+        header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: bytes(header) + bytes(1024)}))
+        tracemalloc.start()
+        found, _ = fetched(job(gitlab), tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found is not None
+        assert "cannot be read" in found.sentence
+        assert peak < 100 << 20
 
     def test_a_folder_that_cannot_be_written_costs_only_time(self, gitlab: FakeGitLab, tmp_path: Path) -> None:
         (tmp_path / "cache").mkdir()
@@ -374,26 +437,29 @@ class TestRedirections:
         assert "secret-signature" not in found.sentence
 
 
-def source(tree: str) -> FlakeSource:
-    info = {"narHash": tree, "rev": "1"}
-    return FlakeSource(reference=".", store_path="/nix/store/source", source_info=info)
-
-
 class TestLeaving:
     """A pipeline of the default branch leaves a file for others."""
 
-    @pytest.mark.parametrize(
-        ("head", "left"), [("sha256-1", "sha256-1"), ("sha256-9", "sha256-2")], ids=["of this tree", "the newest"]
-    )
-    def test_it_is_what_others_take(self, head: str, left: str, gitlab: FakeGitLab, tmp_path: Path) -> None:
-        memo = memo_in(tmp_path)
-        for number in (1, 2):
-            assert memo.store.save(snapshot(f"sha256-{number}")) is None
-        data, trouble = memo_to_leave(job(None, branch="main"), memo, source(head))
-        assert trouble is None
-        assert data is not None
+    def test_others_take_that_of_this_tree_and_the_newest_in_their_order(
+        self, gitlab: FakeGitLab, tmp_path: Path
+    ) -> None:
+        data = left(*(snapshot(f"sha256-{name}") for name in ("main", "2", "3", "4", "5", "6")))
         gitlab.archives.append(Archive("main", "inspect", {FILE: data}))
-        assert [one.tree.tree for one in fetched(job(gitlab), tmp_path / "other")[1]] == [left]
+        assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == [
+            f"sha256-{name}" for name in ("main", "6", "5", "4")
+        ]
+
+    def test_it_does_not_depend_on_when_it_is_left(self) -> None:
+        assert left(snapshot()) == left(snapshot())
+
+    def test_what_is_too_large_together_is_left_in_part(
+        self, gitlab: FakeGitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tarfile, "RECORDSIZE", tarfile.BLOCKSIZE)
+        monkeypatch.setattr(travel, "MAX_BYTES", len(left(snapshot(), snapshot("sha256-2"))))
+        data = left(snapshot(), snapshot("sha256-2"), snapshot("sha256-3"))
+        gitlab.archives.append(Archive("main", "inspect", {FILE: data}))
+        assert [one.tree.tree for one in fetched(job(gitlab), tmp_path)[1]] == ["sha256-main", "sha256-3"]
 
     @pytest.mark.parametrize(
         ("more", "remembers"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from tests.integration.memo.flakes import (
+    CORE,
     DOCS,
     DOCS_LINK,
     FILES,
@@ -77,6 +78,10 @@ class Story:
         path = self._random.choice(paths)
         return path if path in DOCS else posixpath.join(project.folder, path)
 
+    def _spared(self, project: Project, path: str) -> bool:
+        core = posixpath.relpath(path, project.folder or ".") in (*CORE, "data", "data/deep", "roles", "hosts")
+        return core and self._random.random() < 0.8
+
     def _with(self, project: Project, path: str, node: Node | None) -> Project:
         nodes = {name: old for name, old in project.nodes.items() if name != path}
         return replace(project, nodes=nodes if node is None else nodes | {path: node})
@@ -114,17 +119,19 @@ class Story:
     def delete(self, project: Project) -> Project | None:
         """One path less, seldom a whole folder."""
         if self._random.random() < 0.15:
-            folder = self._place(project, "data/deep", "other", "hosts")
+            folder = self._place(project, "data/deep", "other", "hosts", "bin")
+            if self._spared(project, folder):
+                return None
             nodes = {path: node for path, node in project.nodes.items() if not path.startswith(f"{folder}/")}
             return replace(project, nodes=nodes) if len(nodes) < len(project.nodes) else None
         path = self._place(project, *FILES, *HOSTS, *PROGRAMS, *LINKS, *NOISE, "empty")
-        return self._with(project, path, None) if path in project.nodes else None
+        return self._with(project, path, None) if path in project.nodes and not self._spared(project, path) else None
 
     def rename(self, project: Project) -> Project | None:
         """A path gets another name."""
         old = self._place(project, *FILES, *HOSTS, *NOISE, *LINKS)
         new = self._place(project, *FILES, *HOSTS, *NOISE, "data/renamed", "hosts/renamed")
-        if old not in project.nodes or new in project.nodes:
+        if old not in project.nodes or new in project.nodes or self._spared(project, old):
             return None
         return self._with(self._with(project, old, None), new, project.nodes[old])
 
@@ -165,7 +172,7 @@ class Story:
         path = self._place(project, *FILES, *HOSTS, *LINKS, *FOLDERS)
         below = [name for name in project.nodes if name.startswith(f"{path}/")]
         nodes: dict[str, Node] = {name: node for name, node in project.nodes.items() if name not in below}
-        if below and self._random.random() < 0.7:
+        if self._spared(project, path):
             return None
         if path in nodes or below:
             new = self._random.choice((File(content(self._random)), Link("a.txt"), Link("../data/c.txt"), Folder()))
@@ -176,6 +183,8 @@ class Story:
         """Something changes in what is declared irrelevant: any edit."""
         path = self._random.choice((*DOCS, DOCS_LINK, "docs/new.md", "docs/guide/new.md", "docs/a/b.md"))
         draw = self._random.random()
+        if draw < 0.3:
+            path = DOCS_LINK
         if path == DOCS_LINK and draw < 0.8:
             return self._with(project, path, Link(self._random.choice(("b.md", "c.md"))))
         if path in project.nodes and draw < 0.4:
@@ -225,7 +234,7 @@ EDITS: dict[str, tuple[int, Callable[[Story, Project], Project | None]]] = {
     "chmod": (6, Story.chmod),
     "retarget": (4, Story.retarget),
     "retype": (2, Story.retype),
-    "document": (6, Story.document),
+    "document": (7, Story.document),
     "touch": (8, Story.touch),
     "lock": (4, Story.lock),
     "flake": (4, Story.flake),

@@ -18,6 +18,10 @@ IGNORED = ("docs/",)
 """Patterns for `ignore_paths`. No output asks for the mere existence of what is there."""
 
 FILES = ("data/a.txt", "data/b.txt", "data/c.txt", "data/deep/x.txt", "data/deep/y.txt", "data/odd na'me", "data/ü.txt")
+CORE = ("data/a.txt", "data/b.txt", "data/deep/x.txt")
+"""What is seldom deleted, since most outputs would only fail then."""
+_BY_LINK = ("link", "data/link", "folder-link/a.txt", "bin/tool")
+
 FOLDERS = ("data", "data/deep", "hosts", "roles", "bin")
 HOSTS = ("hosts/h0", "hosts/h1", "hosts/h2", "hosts/h3")
 ROLES = ("roles/r0.nix", "roles/r1.nix", "roles/r2.nix", "roles/r3.nix")
@@ -117,8 +121,13 @@ class Context:
 
     @property
     def file(self) -> str:
-        """A file, perhaps by a link."""
-        return self.one(*FILES[:4] * 3, *FILES, "link", "data/link", "folder-link/a.txt", "bin/tool")
+        """A file, perhaps by a link; mostly one that is always there."""
+        return self.one(*CORE * 4, *FILES, *_BY_LINK)
+
+    @property
+    def copied(self) -> str:
+        """A file that can be copied to the store, which takes not all names."""
+        return self.one(*CORE * 4, "data/c.txt", "data/deep/y.txt", *_BY_LINK)
 
     @property
     def docs(self) -> str:
@@ -153,7 +162,7 @@ READS: dict[str, Feature] = {
     "scoped-import": lambda one: f"builtins.scopedImport {{ }} {one.one(*ROLES)}",
     "list": lambda one: f"builtins.toJSON (builtins.readDir {one.one(*FOLDERS, '.', 'folder-link')})",
     "list-names": lambda one: f"builtins.attrNames (builtins.readDir {one.one(*FOLDERS)})",
-    "copy-file": lambda one: f'"${{{one.file}}}"',
+    "copy-file": lambda one: f'"${{{one.copied}}}"',
     "copy-program": lambda one: f'"${{{one.one(*PROGRAMS)}}}"',
     "copy-link": lambda one: f'"${{{one.one(*LINKS)}}}"',
     "copy-folder": lambda one: f'"${{{one.one(*FOLDERS, "other")}}}"',
@@ -167,16 +176,16 @@ READS: dict[str, Feature] = {
     "exists-read": _guarded,
     "type": lambda one: f'(builtins.readFileType or (_: "unknown")) {one.one(*FILES, *LINKS, "hosts")}',
     "self-import": lambda one: f'import ({one.tree} + "/{one.random.choice(ROLES)}")',
-    "self-read": lambda one: f'builtins.readFile "${{{one.tree}}}/{one.random.choice(FILES[:5])}"',
+    "self-read": lambda one: f'builtins.readFile "${{{one.tree}}}/{one.random.choice((*CORE, "data/c.txt"))}"',
     "self-list": lambda one: f'builtins.toJSON (builtins.readDir ({one.tree} + "/data"))',
-    "throw": lambda one: f'if builtins.readFile {one.one(*FILES[:4])} == "halt" then throw "told so" else "fine"',
+    "throw": lambda one: f'if builtins.readFile {one.one(*CORE)} == "halt" then throw "told so" else "fine"',
     "library": lambda _: 'import (inputs.library + "/value.nix")',
     "library-place": lambda _: '"${inputs.library}"',
     "lib": lambda _: "self.lib.value",
     "docs-list": lambda one: f"builtins.toJSON (builtins.readDir {posixpath.dirname(one.docs)})",
     "docs-read": lambda one: f"builtins.readFile {one.docs}",
     "docs-copy": lambda one: f'"${{{posixpath.dirname(one.docs)}}}"',
-    "kept-text": lambda one: f'builtins.toFile "kept" (builtins.readFile {one.one(*FILES)})',
+    "kept-text": lambda one: f'builtins.toFile "kept" (builtins.readFile {one.file})',
 }
 """What reads files and folders: this is what a memory can know."""
 
@@ -199,7 +208,7 @@ METADATA: dict[str, Feature] = {
     "rev-or-fail": lambda _: "self.shortRev",
     "has-rev": lambda _: 'if self ? rev then "clean" else "changed"',
     "has-rev-inside": lambda _: 'if self.sourceInfo ? revCount then "clean" else "changed"',
-    "rev-or-read": lambda one: f'if self ? rev then "one" else builtins.readFile {one.one(*FILES[:3])}',
+    "rev-or-read": lambda one: f'if self ? rev then "one" else builtins.readFile {one.one(*CORE)}',
     "count": lambda _: "toString (self.revCount or 0)",
     "moment": lambda _: "toString (self.lastModified or 0)",
     "day": lambda _: 'builtins.substring 0 8 (self.lastModifiedDate or "19700101000000")',
@@ -212,8 +221,8 @@ METADATA: dict[str, Feature] = {
 """What Nix says of the source."""
 
 BUILT: dict[str, Feature] = {
-    "built-of-self": lambda one: f'builtins.readFile (built ({one.tree} + "/{one.random.choice(FILES[:3])}"))',
-    "built-of-file": lambda one: f'builtins.readFile (built "${{{one.one(*FILES[:3])}}}")',
+    "built-of-self": lambda one: f'builtins.readFile (built ({one.tree} + "/{one.random.choice(CORE)}"))',
+    "built-of-file": lambda one: f'builtins.readFile (built "${{{one.one(*CORE)}}}")',
 }
 """Import from derivation."""
 
@@ -254,10 +263,12 @@ def part(one: Context) -> str:
     if before and draw < 0.08:
         uses.append(f'used = "${{{before}.drvPath or "a set"}}";')
     elif draw < 0.12:
-        uses.append(f'meta.broken = builtins.readFile {one.one(*FILES[:3])} == "broken";')
+        uses.append(f'meta.broken = builtins.readFile {one.one(*CORE)} == "broken";')
     elif draw < 0.16:
-        uses.append(f"meta.timeout = builtins.stringLength (builtins.readFile {one.one(*FILES[:3])});")
+        uses.append(f"meta.timeout = builtins.stringLength (builtins.readFile {one.one(*CORE)});")
     drv = f'drv "p{one.number}" {{ {" ".join(uses)} }}'
+    if GROUPS[one.number % len(GROUPS)] == "homes":
+        return drv  # nothing else makes sense there
     if before and draw > 0.96:
         return before
     if draw > 0.90:
@@ -300,7 +311,7 @@ def random_project(random: Random, *, relative_inputs: bool, dirty_names: bool) 
         nodes[posixpath.join(folder, path)] = node
 
     for path in FILES:
-        if random.random() < 0.85:
+        if path in CORE or random.random() < 0.8:
             put(path, File(content(random)))
     for path in (*HOSTS[:3], *PROGRAMS):
         put(path, File(content(random), program=path in PROGRAMS and random.random() < 0.5))

@@ -30,11 +30,11 @@ def style(text: str, _: str) -> str:
 
 def known(attr: str, files: int = 3, **fields: Any) -> Reading:
     paths = tuple(f"hosts/{attr}-{number}.nix" for number in range(files))
-    return Reading(attr=attr, known=True, files=paths, trees=2, **fields)
+    return Reading(attr=attr, known=True, reads=files, files=paths, trees=2, **fields)
 
 
 def evaluated(attr: str, why: str = "flake.lock changed", **fields: Any) -> Reading:
-    return Reading(attr=attr, known=False, files=("flake.lock", "flake.nix"), why=why, **fields)
+    return Reading(attr=attr, known=False, reads=2, files=("flake.lock", "flake.nix"), why=why, **fields)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,9 @@ def test_what_differs_from_the_base_and_is_known_from_elsewhere_does_not_claim_t
     files: int, words: str
 ) -> None:
     reading = known("a", files, changed=("hosts/a-0.nix",))
-    assert known_sentence(reading) == f"derivation known: {words} as in an earlier evaluation"
+    assert known_sentence(reading) == (
+        f"derivation known: {words} as in an earlier evaluation (hosts/a-0.nix changed since the base)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_an_explanation_lists_what_is_read_and_what_of_it_changed() -> None:
     )  # fmt: skip
     assert list(explain_lines(reading, style)) == [
         "  evaluated   hosts/a.nix and 1 more that it reads changed",
-        "  coupled     it depends on the source tree's own store path, as `self` and `./.` in a string are",
+        "  coupled     it depends on the source tree's own store path, as with `${self}` in a string",
         "  coupled     it may read self.lastModified, which every commit changes",
         "  reads       flake.nix",
         "              hosts/a.nix (changed since the base)",
@@ -215,8 +217,8 @@ def test_what_every_commit_evaluates_is_a_list_of_its_own() -> None:
     always = reasons_for_always(["rev"], coupled=True)
     readings = [
         known("quiet"),
-        Reading(attr="new", known=False, files=("flake.nix",), folders=("hosts",), trees=1, why="x"),
-        Reading(attr="version", known=True, files=("flake.nix",), metadata=("rev",), always=always, trees=1),
+        Reading(attr="new", known=False, reads=1, folders=("hosts",), trees=1, why="x"),
+        Reading(attr="version", known=True, reads=1, metadata=("rev",), always=always, trees=1),
         Reading(attr="dark", known=False, recorded=False, always=("the limit of watches",), why="the limit of watches"),
     ]
     assert show_text(readings, ["broken"], style).splitlines() == [
@@ -227,7 +229,7 @@ def test_what_every_commit_evaluates_is_a_list_of_its_own() -> None:
         "",
         "evaluated at every commit",
         "  version",
-        "    because it depends on the source tree's own store path, as `self` and `./.` in a string are",
+        "    because it depends on the source tree's own store path, as with `${self}` in a string",
         "    because it may read self.rev, which every commit changes",
         "  dark",
         "    because the limit of watches",
