@@ -31,8 +31,8 @@ TIMES = 1.5
 PLUS_SECONDS = 1.0
 """What inspecting after a change of one host may take: so many times one host's evaluation, and so much more."""
 
-PREVIEWED = (DOCUMENTATION, ONE_HOST)
-"""Commits that `preview` is measured at, too."""
+BRIEF = (DOCUMENTATION, ONE_HOST)
+"""Commits that are measured several times, also with `preview`."""
 
 Used = dict[str, float]
 
@@ -52,6 +52,9 @@ class Amount:
 
 FULL = Amount({20: 3, 100: 1, 300: 1}, tries=3)
 QUICK = Amount({6: 1}, tries=1)
+
+MOST_HOSTS = 100
+"""Of larger fleets, commits that reach all hosts are left out: they take long, and what evaluating all takes."""
 
 
 class NotRecordedError(Exception):
@@ -105,10 +108,10 @@ class Bench:
         self._check(changes[ONE_HOST], before, after)
         found["one"] = self._median(lambda: self._inspect(memo=False, exclude=only(self.fleet.changed_host))[1])
         found["nix eval"] = self._median(self._nix_eval)
-        for change in changes.values():
+        for change in measured_changes(self.fleet):
             self._git(self._flake, "checkout", "-q", _branch(change))
             found[change.name] = self._after(change, before)
-        for name in PREVIEWED:
+        for name in BRIEF:
             self._git(self._flake, "checkout", "-q", _branch(changes[name]))
             found[f"preview {name}"] = self._median(self._preview_after)
         return found
@@ -137,7 +140,7 @@ class Bench:
             self._check(change, before, answer)
             return used
 
-        return self._median(once) if len(change.hosts) <= 1 and not change.lock else once()
+        return self._median(once) if change.name in BRIEF else once()
 
     def _check(self, change: Change, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """Raise an error unless a commit altered exactly the hosts that it should."""
@@ -189,6 +192,11 @@ class Bench:
     def _git(self, folder: Path, *words: str) -> str:
         done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
         return done.stdout
+
+
+def measured_changes(fleet: Fleet) -> list[Change]:
+    """The commits to a fleet that are measured."""
+    return [change for change in fleet.changes() if len(fleet.names) <= MOST_HOSTS or not change.reaches_all]
 
 
 def _branch(change: Change) -> str:
@@ -249,7 +257,7 @@ def summary(fleet: Fleet, rounds: Sequence[Mapping[str, Used]]) -> dict[str, Any
             **ways[change.name],
             "of_all": machine.median(one[change.name]["seconds"] / one["all"]["seconds"] for one in rounds),
         }
-        for change in fleet.changes()
+        for change in measured_changes(fleet)
     ]
     recording = {
         key: machine.median(one["cold True"][key] / one["cold False"][key] for one in rounds)

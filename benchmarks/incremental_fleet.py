@@ -170,6 +170,7 @@ class Change:
         write: files that it writes, with their texts.
         hosts: those whose derivation it alters.
         lock: the input has a new version, and `flake.lock` follows it.
+        reaches_all: it alters what all hosts read, or which paths there are.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Change:
     write: Files
     hosts: frozenset[str] = frozenset()
     lock: bool = False
+    reaches_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,10 +235,21 @@ class Fleet:
             Change(ONE_HOST, "it", {host: self._host(self.hosts // 2, "10.9.9.9")}, frozenset({self.changed_host})),
             Change("one role", "a tenth, here and there", _set(files, f"roles/role-{role}.nix"), of_role),
             Change("one site", "a tenth, neighbours", _set(files, f"sites/site-{site}.nix"), of_site),
-            Change("a shared module", "all", _set(files, module), all_hosts),
-            Change("a comment of a shared module", "nothing", {module: f"# What it is for.\n{files[module]}"}),
-            Change("the lock", "all", {}, all_hosts, lock=True),
-            Change("one host more", "the new one", {"hosts/host-new.nix": self._host(3)}, frozenset({"host-new"})),
+            Change("a shared module", "all", _set(files, module), all_hosts, reaches_all=True),
+            Change(
+                "a comment of a shared module",
+                "nothing",
+                {module: f"# What it is for.\n{files[module]}"},
+                reaches_all=True,
+            ),
+            Change("the lock", "all", {}, all_hosts, lock=True, reaches_all=True),
+            Change(
+                "one host more",
+                "the new one",
+                {"hosts/host-new.nix": self._host(3)},
+                frozenset({"host-new"}),
+                reaches_all=True,
+            ),
         )
 
     def _groups(self, number: int) -> tuple[int, int]:

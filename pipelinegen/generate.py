@@ -31,9 +31,10 @@ from pipelinegen.inspecting import Inspector
 from pipelinegen.inventory.flake_hosts import with_flake_hosts
 from pipelinegen.inventory.model import FlakeSource, Inventory
 from pipelinegen.inventory.read import read_source
+from pipelinegen.job_names import HANDOFF
 from pipelinegen.memo.inspect import Inspection
 from pipelinegen.pipeline.children import PipelineFiles, make_files
-from pipelinegen.pipeline.compile import HANDOFF, INSPECT_JOB, Surroundings
+from pipelinegen.pipeline.compile import INSPECT_JOB, Surroundings
 from pipelinegen.pipeline.limits import parse_version
 from pipelinegen.plan.make import make_plan
 from pipelinegen.plan.model import Planned
@@ -80,6 +81,7 @@ class Generated:
     pipelines: PipelineFiles
     recorded: Recorded | None = None
     inspection: Inspection | None = None
+    memo: bytes | None = None
 
 
 def generate(request: Request, console: Console) -> Generated:
@@ -92,7 +94,7 @@ def generate(request: Request, console: Console) -> Generated:
     pipelines = make_files(push.planned, push.config, push.surroundings)
     for warning in pipelines.warnings:
         console.warn(warning)
-    return Generated(push.planned, pipelines, push.recorded, push.inspection)
+    return Generated(push.planned, pipelines, push.recorded, push.inspection, push.memo)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class PlannedPush:
         config: as the user wrote it, with the hosts that the flake names.
         recorded: what the plan's builds take by recorded times; null where none are known.
         inspection: how head was inspected; null where nothing needed to be evaluated.
+        memo: what is remembered, for pipelines of other branches; null where nothing is left for them.
     """
 
     planned: Planned
@@ -110,6 +113,7 @@ class PlannedPush:
     config: Config
     recorded: Recorded | None = None
     inspection: Inspection | None = None
+    memo: bytes | None = None
 
 
 def plan_push(request: Request, console: Console) -> PlannedPush:
@@ -147,7 +151,11 @@ def _plan_push(request: Request, console: Console, *, verify: bool) -> PlannedPu
     if _changes_the_configuration(request.loaded, repository, files):
         skipped = None
     source = read_source(request.flake, cwd=request.directory, config=config)
-    inspector = Inspector(config, request.cache_directory, console, memo=request.memo, verify=verify)
+    top = repository.top if repository else request.directory
+    handoff = _handoff(request.output, top)
+    inspector = Inspector(
+        config, request.cache_directory, console, memo=request.memo, verify=verify, env=request.env, output=handoff
+    )
     if skipped is None:
         inventory = inspector.head(source)
         base_inventory = _base_inventory(inspector, source, repository, base)
@@ -182,7 +190,6 @@ def _plan_push(request: Request, console: Console, *, verify: bool) -> PlannedPu
         inventory_at=lambda commit: inspector.at(commit, source, repository) if repository else None,
     )
     situation = replace(situation, deployed=told.systems, not_told=told.unknown)
-    top = repository.top if repository else request.directory
     history, trouble = read_history(request.history or top / HISTORY_FILE)
     if trouble:
         console.warn(trouble)
@@ -194,14 +201,16 @@ def _plan_push(request: Request, console: Console, *, verify: bool) -> PlannedPu
     surroundings = Surroundings(
         config_path=_config_path(request.loaded, top),
         flake_directory=source.subdirectory,
-        handoff=_handoff(request.output, top),
+        handoff=handoff,
         kind=kind,
         merge_request=env.merge_request is not None,
         image=env.image,
         # Elsewhere than in GitLab a job's name says nothing.
         parent_job=(env.job_name if env.gitlab else None) or INSPECT_JOB,
     )
-    return PlannedPush(planned, surroundings, request.loaded.config, known, inspector.inspection)
+    return PlannedPush(
+        planned, surroundings, request.loaded.config, known, inspector.inspection, inspector.memo_to_leave()
+    )
 
 
 def _recorded(planned: Planned, history: History, console: Console) -> Recorded | None:

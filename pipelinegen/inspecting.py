@@ -9,13 +9,16 @@ from pathlib import Path
 from pipelinegen.changes.base_cache import BaseCache, Key
 from pipelinegen.changes.ignore import matcher
 from pipelinegen.changes.read import Repository
+from pipelinegen.ci_env import CiEnv
 from pipelinegen.config import Config
 from pipelinegen.console import Console
 from pipelinegen.errors import InterruptedRunError, MemoError, PipelinegenError
 from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
 from pipelinegen.inventory.read import source_at
+from pipelinegen.job_names import HANDOFF
 from pipelinegen.memo.inspect import Inspection, Memo, inspect, open_memo
+from pipelinegen.memo.travel import fetch_memo, memo_to_leave
 from pipelinegen.progress import Progress
 from pipelinegen.values import digest
 
@@ -30,6 +33,8 @@ class Inspector:
         console: is told what goes on.
         memo: use and extend what is remembered of evaluations.
         verify: evaluate all of head, and compare it with what is remembered.
+        env: what GitLab says: where its artifacts may tell what is remembered on the default branch.
+        output: folder that the plan is written to, relative to the top of the repository.
         inspection: of head; null before.
     """
 
@@ -38,8 +43,11 @@ class Inspector:
     console: Console
     memo: bool = True
     verify: bool = False
+    env: CiEnv = field(default_factory=CiEnv)
+    output: str = HANDOFF
     inspection: Inspection | None = None
     _head: FlakeSource | None = None
+    _asked: bool = False
     _warned: set[str] = field(default_factory=set)
 
     def head(self, source: FlakeSource) -> Inventory:
@@ -113,6 +121,16 @@ class Inspector:
                 self._inspect(self._head, again=again)
         return read_derivations(paths)
 
+    def memo_to_leave(self) -> bytes | None:
+        """What is left for pipelines of other branches among the artifacts; null where nothing is."""
+        memo = self._open(self._head) if self._head is not None else None
+        if memo is None or self._head is None:
+            return None
+        data, trouble = memo_to_leave(self.env, memo, self._head)
+        if trouble:
+            self.console.warn(trouble)
+        return data
+
     def _inspect(
         self, source: FlakeSource, *, verify: bool = False, again: Iterable[tuple[str, ...]] = ()
     ) -> Inspection:
@@ -131,7 +149,12 @@ class Inspector:
     def _open(self, source: FlakeSource) -> Memo | None:
         if not self.memo:
             return None
-        return open_memo(self.cache_directory, source, self.config, ignored=matcher(self.config.ignore_paths))
+        memo = open_memo(self.cache_directory, source, self.config, ignored=matcher(self.config.ignore_paths))
+        fetched = fetch_memo(self.env, memo, self.output) if memo is not None and not self._asked else None
+        self._asked = True
+        if fetched is not None:
+            (self.console.warn if fetched.trouble else self.console.say)(fetched.sentence)
+        return memo
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:

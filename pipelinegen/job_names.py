@@ -36,6 +36,9 @@ GROUPED = re.compile(r"(?:[\x08\s:]+(?:\[.*\]|\d+[\s:/\\]+\d+)){1,3}\s*\Z", re.A
 GROUP_NAME = re.compile(r"[a-zA-Z0-9_${}. -](?:[a-zA-Z0-9_/${}. -]*[a-zA-Z0-9_${}. -])?")
 """An environment or resource group (`Gitlab::Regex.environment_name_regex`)."""
 
+HANDOFF = ".pipelinegen"
+"""Folder that `generate` writes, with all that the jobs of the child need, unless told otherwise."""
+
 OUTPUTS = ".pipelinegen-outputs"
 """Folder below which jobs leave outputs for each other, where those travel as artifacts: `pipeline ID/slug of job`."""
 

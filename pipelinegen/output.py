@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelinegen.files import remove, write_atomic
 from pipelinegen.generate import Generated
+from pipelinegen.memo.travel import ARTIFACT
 from pipelinegen.pipeline.conductor import is_part_file
 from pipelinegen.readings import inspected
 from pipelinegen.report.metrics import plan_metrics
@@ -36,6 +37,10 @@ def write_output(folder: Path, generated: Generated) -> None:
     write_atomic(
         folder / METRICS_NAME, plan_metrics(planned.plan, planned.work, seconds, inspected(generated.inspection))
     )
+    if generated.memo is None:
+        remove(folder / ARTIFACT)
+    else:
+        write_atomic(folder / ARTIFACT, generated.memo)
     for file in reversed(generated.pipelines.files):
         write_atomic(folder / file.name, file.text)
     names = {file.name for file in generated.pipelines.files}

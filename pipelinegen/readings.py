@@ -6,7 +6,7 @@ of git here, and only explains: nothing is decided by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelinegen.changes.ignore import irrelevant
@@ -92,14 +92,18 @@ def remembers(inspection: Inspection) -> bool:
     return bool(inspection.records) or inspection.not_recorded is not None
 
 
-def readings(inspection: Inspection, since: Difference | None = None, *, details: bool = False) -> tuple[Reading, ...]:
+def readings(
+    inspection: Inspection, since: Difference | None = None, *, details: Container[str] = ()
+) -> tuple[Reading, ...]:
     """How each output's derivation came to be known, in the order of the inventory.
 
     Args:
         since: what differs from the base; null where no base is known.
-        details: list all files, which are thousands for each of thousands of hosts.
+        details: attribute paths of outputs whose files are listed: there may be thousands for each of thousands.
     """
-    return tuple(_reading(inspection, output, since, details=details) for output in inspection.inventory.outputs)
+    return tuple(
+        _reading(inspection, output, since, details=output.attr in details) for output in inspection.inventory.outputs
+    )
 
 
 def _reading(inspection: Inspection, output: FlakeOutput, since: Difference | None, *, details: bool) -> Reading:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from itertools import islice
 
 from pipelinegen.changes.base_cache import BaseCache
 from pipelinegen.changes.ignore import matcher
 from pipelinegen.changes.read import Repository
+from pipelinegen.config import Config
 from pipelinegen.console import Console
-from pipelinegen.errors import GitError, MemoError, UsageError
+from pipelinegen.errors import GitError, MemoError, TransientError, UsageError
 from pipelinegen.generate import Request
 from pipelinegen.inspecting import Inspector
 from pipelinegen.inventory.model import FlakeSource
@@ -77,12 +79,12 @@ def verify_memo(request: Request, console: Console) -> Verified:
 
 
 def tell_of_evaluation(
-    request: Request, plan: Plan, inspection: Inspection | None, *, details: bool = False
+    request: Request, plan: Plan, inspection: Inspection | None, *, details: Container[str] = ()
 ) -> tuple[Reading, ...] | None:
     """What to tell people of the inspection that a plan was made from, which is kept for `doctor`, too.
 
     Args:
-        details: list all files that are read.
+        details: attribute paths of outputs whose files are listed.
 
     Returns:
         One for each output; null where nothing is remembered, or nothing had to be inspected.
@@ -102,17 +104,25 @@ def _difference(request: Request, plan: Plan) -> Difference | None:
     try:
         repository = Repository.open(request.directory / request.flake.partition("#")[0].partition("?")[0])
         return difference(repository, plan.base, plan.head, request.loaded.config.ignore_paths)
-    except GitError:
+    except (GitError, TransientError):
         return None  # then what changed is not told
 
 
+def require_memo(config: Config) -> None:
+    """Refuse to look for what is not kept.
+
+    Raises:
+        UsageError: nothing is remembered by this configuration.
+    """
+    settings = config.evaluation
+    if not settings.memo or settings.impure:
+        why = "evaluation.impure = true" if settings.memo else "evaluation.memo = false"
+        raise UsageError("nothing is remembered of this flake's evaluations", why=why)
+
+
 def _source(request: Request) -> FlakeSource:
-    config = request.loaded.config
-    if not config.evaluation.memo or config.evaluation.impure:
-        setting = "evaluation.impure" if config.evaluation.memo else "evaluation.memo"
-        value = "true" if config.evaluation.memo else "false"
-        raise UsageError("nothing is remembered of this flake's evaluations", why=f"{setting} = {value}")
-    return read_source(request.flake, cwd=request.directory, config=config)
+    require_memo(request.loaded.config)
+    return read_source(request.flake, cwd=request.directory, config=request.loaded.config)
 
 
 def _inspect(request: Request, source: FlakeSource, console: Console, *, verify: bool = False) -> Inspection:

@@ -38,7 +38,8 @@ def command(
     with interruptible():
         request = make_request(session, flake, base, offline=offline, history=history, no_memo=no_memo)
         push = plan_push(request, session.console)
-        readings = tell_of_evaluation(request, push.planned.plan, push.inspection, details=True)
+        named = {output.attr for output in explain(push.planned.plan, target).outputs}
+        readings = tell_of_evaluation(request, push.planned.plan, push.inspection, details=named)
     explanation = explain(push.planned.plan, target, readings or ())
     if as_json:
         click.echo(json.dumps(explanation.model_dump(mode="json"), indent=2, ensure_ascii=False))

@@ -53,7 +53,7 @@ def command(
     from pipelinegen.output import METRICS_NAME, write_output
     from pipelinegen.plan.model import Action
     from pipelinegen.process import interruptible
-    from pipelinegen.remembering import tell_of_evaluation
+    from pipelinegen.remembering import require_memo, tell_of_evaluation
     from pipelinegen.report.text import plan_text
 
     if no_memo and verify_memo:
@@ -71,6 +71,8 @@ def command(
             verify_memo=verify_memo,
             output=folder,
         )
+        if verify_memo:
+            require_memo(request.loaded.config)
         if session.env.gitlab:
             _refuse_keys_of_others(request.loaded.config, session.console)
         generated = generate(request, session.console)

@@ -34,7 +34,8 @@ def show(ctx: click.Context, /, flake: str, *, as_json: bool) -> None:
     session = open_session(ctx)
     with interruptible():
         inspection = look(make_request(session, flake), session.console)
-    told = readings(inspection, details=as_json)
+    everything = frozenset(output.attr for output in inspection.inventory.outputs)
+    told = readings(inspection, details=everything if as_json else ())
     failures = tuple(failure.attr for failure in inspection.inventory.failures)
     if as_json:
         record = Shown(outputs=told, failures=failures)

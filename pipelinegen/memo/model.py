@@ -65,8 +65,8 @@ class Record:
     Attributes:
         result: what it evaluates to wherever the record holds.
         reads: see `Reads`.
-        witnesses: hashes of some trees at which that was seen, sorted; two trees show that it does not depend on the tree's own
-            identity (its store path).
+        witnesses: hashes of some trees at which that was seen, sorted; two trees show that it does not depend on the
+            tree's own identity (its store path).
         coupled: the opposite was seen: with all that it reads unchanged it evaluated to something else.
         backwards: in which order the attributes were evaluated when this read set was taken.
         builds: evaluating it needs import from derivation, which hides what it reads: the record never holds.

@@ -78,7 +78,7 @@ class _Scan:
                 if kind == _FILE:
                     self.regular.add(text)
                 # Where a link leads leaves no trace when it is read, not even in the fingerprint of its folder.
-                if kind == _LINK or not self._ignored(text):
+                if not self._ignored(text) or kind == _LINK:
                     self.relevant.append(kind + path + (_target(entry) if kind == _LINK else b""))
         # Any other folder is there when something in it is.
         if not entries and not self._ignored(_text(folder)):
@@ -123,7 +123,7 @@ class Tree:
 
         Args:
             ignored: whether a path has been declared to be without effect. It is asked of what is no folder, and
-                of empty folders; a folder that holds only ignored paths is ignored.
+                of empty folders; a folder that holds only ignored paths is ignored. Symbolic links count in any case.
 
         Raises:
             ToolError: the tree cannot be read.

@@ -10,7 +10,7 @@ from pipelinegen import __version__, durations
 from pipelinegen.cache.trust import PipelineClass, handoff_mode
 from pipelinegen.config import Config
 from pipelinegen.history import HISTORY_FILE, HISTORY_FOLDER, HISTORY_KEY, TIMES_FOLDER
-from pipelinegen.job_names import per_cache, slug, title
+from pipelinegen.job_names import HANDOFF, per_cache, slug, title
 from pipelinegen.pipeline.compile_deploys import Deploys, stages_of_waves
 from pipelinegen.pipeline.limits import MAX_TIMEOUT, supports
 from pipelinegen.pipeline.model import (
@@ -31,9 +31,6 @@ from pipelinegen.plan.situation import few_needs, find_runner
 
 INSPECT_JOB = "inspect"
 """The parent's job whose artifacts hold the handoff folder, unless it says that it has another name."""
-
-HANDOFF = ".pipelinegen"
-"""Where that folder lies, unless told otherwise."""
 
 PARENT = "$PARENT_PIPELINE_ID"
 """Set by the trigger job; GitLab wants the id of the parent as a string."""

@@ -159,10 +159,10 @@ def preview_lines(readings: Sequence[Reading], style: Style, *, everything: bool
     """
     if not everything and _of_one_kind(readings):
         return []
-    if everything or len(readings) <= LISTED:
+    if everything:
         lines = [_line(reading.known, reading.attr, _sentence(reading), style) for reading in readings]
     else:
-        lines = list(_grouped(readings, style))
+        lines = [*_evaluated(readings, style), *_known(readings, style)]
     return [style("evaluation", "bold"), *lines] if lines else []
 
 
@@ -179,21 +179,27 @@ def _line(known: bool, attrs: str, sentence: str, style: Style) -> str:
     return f"  {mark} {inert(attrs)}  {style(inert(sentence), 'dim')}"
 
 
-def _grouped(readings: Sequence[Reading], style: Style) -> Iterator[str]:
-    """One line for each reason, those of most outputs first, and one for all that is known."""
+def _evaluated(readings: Sequence[Reading], style: Style) -> Iterator[str]:
+    """One line for each reason, that of most outputs first."""
     groups: dict[str, list[str]] = {}
     for reading in readings:
         if not reading.known:
             groups.setdefault(_sentence(reading), []).append(reading.attr)
     order = sorted(groups, key=lambda sentence: (-len(groups[sentence]), groups[sentence]))
-    known = sum(reading.known for reading in readings)
-    if known:
-        yield _line(True, count(known, "output"), "derivation known: nothing that they read changed", style)
     for sentence in order[:LISTED]:
         yield _line(False, _names(groups[sentence]), sentence, style)
     left = sum(len(groups[sentence]) for sentence in order[LISTED:])
     if left:
         yield _line(False, f"{left} more", "evaluated for other reasons: --all lists each", style)
+
+
+def _known(readings: Sequence[Reading], style: Style) -> Iterator[str]:
+    """One line for each where there are few outputs, else one for all."""
+    known = [reading for reading in readings if reading.known]
+    if len(readings) <= LISTED:
+        yield from (_line(True, reading.attr, _sentence(reading), style) for reading in known)
+    elif known:
+        yield _line(True, count(len(known), "output"), "derivation known: nothing that they read changed", style)
 
 
 def _names(attrs: Sequence[str]) -> str:

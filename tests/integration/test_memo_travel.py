@@ -367,11 +367,12 @@ class TestAServerThatMisbehaves:
     def test_what_does_not_pass_is_given_up_in_bounded_time(
         self, fault: Fault, said: str, gitlab: FakeGitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(gitlab_transport, "TIMEOUT", 0.5)
+        if fault.act in {"stall", "drip"}:
+            monkeypatch.setattr(gitlab_transport, "TIMEOUT", 0.5)
         gitlab.faults = [fault]
         started = time.monotonic()
         found, there = fetched(job(gitlab), tmp_path)
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 60, "bounded by gitlab_artifacts.BUDGET on the slowest machine, too"
         assert found is not None
         assert found.trouble
         assert said in found.sentence

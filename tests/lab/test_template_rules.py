@@ -79,6 +79,28 @@ def test_inputs_choose_branches_and_names(
     assert listed(world, source="push", task="", branch=branch) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "task", "branch", "inputs", "expected"),
+    [
+        ("push", "", "main", {}, PIPELINE | {"refine-memo"}),
+        ("push", "", "topic", {}, PIPELINE),
+        ("merge_request_event", "", "topic", {}, PIPELINE),
+        ("schedule", "", "main", {}, PIPELINE),
+        ("push", "drill", "main", {}, set()),
+        ("push", "", "main", {"branch-pipelines": "none"}, set()),
+        ("schedule", "nightly", "main", {"task": "nightly"}, PIPELINE),
+        ("push", "", "main", {"job-prefix": "a-"}, {f"a-{name}" for name in PIPELINE | {"refine-memo"}}),
+    ],
+)
+def test_the_memo_is_refined_after_pushes_to_the_default_branch_alone(
+    world: World, source: str, task: str, branch: str, inputs: dict[str, Any], expected: set[str]
+) -> None:
+    world.include(pipeline={"refine-memo": True, **inputs})
+    if branch != "main":
+        world.project.git("checkout", "-q", "-b", branch)
+    assert listed(world, source=source, task=task, branch=branch) == expected
+
+
 def test_it_can_be_included_as_a_component(world: World) -> None:
     world.project.git("remote", "add", "origin", "git@gitlab.example.org:group/pipelinegen.git")
     entry = {"component": "gitlab.example.org/group/pipelinegen/pipeline@$CI_COMMIT_SHA", "inputs": {"tags": ["nix"]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import time
@@ -75,6 +76,16 @@ def test_a_push_is_planned_and_its_child_runs(world: World, store: PrivateStore,
     assert {name for name in jobs if f"[deliver] -> {name}" not in ran.output} == set(), "some did not run"
     assert "FAIL" not in ran.output, "to this runner, a child that fails is no failure"
     assert not list(world.cache.glob("*.narinfo")), "a branch publishes nothing"
+
+
+def test_what_inspect_remembered_is_in_the_cache_of_the_job_that_refines_it(world: World, store: PrivateStore) -> None:
+    world.include(pipeline={"refine-memo": True})
+    # Without a folder of the runner's: only what GitLab caches is there for the next job.
+    ran = world.run(store, PIPELINEGEN_CACHE_DIR="")
+    assert ran.names("passed") == PIPELINE | {"refine-memo"}, ran.describe()
+    said = re.search(r"(\d+) remembered results compared, none differs", ran.jobs["refine-memo"].log)
+    assert said is not None, ran.jobs["refine-memo"].log
+    assert int(said[1]) > 0
 
 
 def test_a_schedule_builds_everything_publishes_it_and_keeps_it_warm(world: World, store: PrivateStore) -> None:

@@ -99,7 +99,7 @@ def rounds(*seconds: float, one: float = 0.5) -> list[dict[str, dict[str, float]
             "one": used(one),
             "nix eval": used(one),
             **{change.name: used(all_seconds / 10) for change in Fleet(20).changes()},
-            **{f"preview {name}": used(all_seconds / 5) for name in incremental.PREVIEWED},
+            **{f"preview {name}": used(all_seconds / 5) for name in incremental.BRIEF},
         }
         for all_seconds in seconds
     ]
@@ -132,6 +132,14 @@ def test_the_page_shows_each_commit_for_each_fleet() -> None:
     assert "| nothing is remembered |  | 20 | 10.00 | 1.00 | 100 | 50.00 | 1.00 |" in text
     assert "| **a commit to one host takes, seconds** | **1.00** | **5.00** |" in text
     assert "| KiB of the memo | 1,234 | 1,234 |" in text
+
+
+def test_commits_that_reach_all_hosts_are_not_measured_with_a_large_fleet() -> None:
+    text, _ = incremental_page.section(measured(fleet_of(100, 50), fleet_of(300, 150)))
+    assert "| the lock | all | 1 | 5.00 | 0.10 |  |  |  |" in text
+    assert "| one role | a tenth, here and there | 1 | 5.00 | 0.10 | 1 | 15.00 | 0.10 |" in text
+    assert incremental_page.LEFT_OUT in text
+    assert incremental_page.LEFT_OUT not in incremental_page.section(measured(fleet_of(100, 50)))[0]
 
 
 def test_the_page_says_where_a_commit_to_one_host_takes_too_long() -> None:

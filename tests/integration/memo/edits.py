@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.integration.memo.flakes import (
@@ -31,23 +31,45 @@ LIBRARIES = 3
 """How many libraries the lock file may name."""
 
 
+@dataclass(frozen=True)
+class Favoured:
+    """What happens in a story more often than in others.
+
+    Attributes:
+        features: of outputs.
+        edits: of the tree.
+    """
+
+    features: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
+
+
+NOTHING = Favoured()
+
+
 class Story:
     """A project and what becomes of it.
 
     Args:
         seed: decides everything.
+        favoured: see there.
         relative_inputs, dirty_names: see `random_project`.
 
     Attributes:
         told: the states so far, and by which edit each came about.
     """
 
-    def __init__(self, seed: int, *, relative_inputs: bool, dirty_names: bool) -> None:
+    def __init__(
+        self, seed: int, *, relative_inputs: bool, dirty_names: bool, favoured: Favoured = NOTHING
+    ) -> None:
         self._random = Random(f"story {seed}")
         self._dirty_names = dirty_names
         self._count = 1
         self._moment = 1_700_000_000
-        first = random_project(self._random, relative_inputs=relative_inputs, dirty_names=dirty_names)
+        self._favoured = favoured
+        first = random_project(
+            self._random, relative_inputs=relative_inputs, dirty_names=dirty_names, favoured=favoured.features
+        )
         self.told: list[tuple[str, Project]] = [("begin", first)]
 
     def go_on(self, edits: int) -> None:
@@ -58,8 +80,9 @@ class Story:
 
     def _next(self) -> tuple[str, Project]:
         now = self.told[-1][1]
+        weights = [60 if name in self._favoured.edits else weight for name, (weight, _) in EDITS.items()]
         while True:
-            name = self._random.choices(list(EDITS), [weight for weight, _ in EDITS.values()])[0]
+            name = self._random.choices(list(EDITS), weights)[0]
             after = EDITS[name][1](self, now)
             if after is not None and fits(after.nodes):
                 return name, after
@@ -203,7 +226,7 @@ class Story:
         """`flake.nix` itself."""
         if self._random.random() < 0.3:
             return replace(project, comment=self._random.randrange(4))
-        return other_part(project, self._random)
+        return other_part(project, self._random, self._favoured.features)
 
     def back(self, project: Project) -> Project:
         """An earlier commit again."""
@@ -245,8 +268,10 @@ EDITS: dict[str, tuple[int, Callable[[Story, Project], Project | None]]] = {
 """Name → how often, and what it does; null where there is nothing to do it to."""
 
 
-def story(seed: int, edits: int, *, relative_inputs: bool, dirty_names: bool) -> list[tuple[str, Project]]:
+def story(
+    seed: int, edits: int, *, relative_inputs: bool, dirty_names: bool, favoured: Favoured = NOTHING
+) -> list[tuple[str, Project]]:
     """A project and `edits` edits of it, each with the edit's name."""
-    told = Story(seed, relative_inputs=relative_inputs, dirty_names=dirty_names)
+    told = Story(seed, relative_inputs=relative_inputs, dirty_names=dirty_names, favoured=favoured)
     told.go_on(edits)
     return told.told

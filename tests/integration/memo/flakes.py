@@ -100,13 +100,22 @@ class Project:
 
 @dataclass(frozen=True)
 class Context:
-    """What features draw from."""
+    """What features draw from.
+
+    Attributes:
+        folder: of `flake.nix`.
+        place: folder of the file that is written.
+        relative: whether there is an input inside the tree.
+        number: of the output (or role); it may use those before it.
+        favoured: features that are drawn more often.
+    """
 
     random: Random
     folder: str
     place: str
     relative: bool
     number: int
+    favoured: tuple[str, ...] = ()
 
     def path(self, path: str) -> str:
         """A path of the flake's folder, as Nix reads it at `place`."""
@@ -238,6 +247,8 @@ FEATURES = READS | IDENTITY | METADATA | BUILT | INSIDE
 
 
 def _kind(one: Context) -> str:
+    if one.favoured and one.random.random() < 0.6:
+        return one.random.choice(one.favoured)
     draw = one.random.random()
     if draw < 0.70:
         return one.random.choice(list(READS))
@@ -251,8 +262,9 @@ def _kind(one: Context) -> str:
 
 
 def expression(one: Context) -> str:
-    """The expression of a random feature."""
-    return f"({FEATURES[_kind(one)](one)})"
+    """The expression of a random feature, with its name in a comment."""
+    kind = _kind(one)
+    return f"({FEATURES[kind](one)} /* {kind} */)"
 
 
 def part(one: Context) -> str:
@@ -296,10 +308,13 @@ def content(random: Random) -> str:
     return random.choice((*WORDS[:4] * 3, *WORDS[4:]))
 
 
-def random_project(random: Random, *, relative_inputs: bool, dirty_names: bool) -> Project:
+def random_project(
+    random: Random, *, relative_inputs: bool, dirty_names: bool, favoured: tuple[str, ...] = ()
+) -> Project:
     """The beginning of a story.
 
     Args:
+        favoured: features that outputs have more often than others.
         relative_inputs: whether this Nix has inputs inside the tree.
         dirty_names: whether it gives changed trees a `dirtyRev`.
     """
@@ -330,7 +345,7 @@ def random_project(random: Random, *, relative_inputs: bool, dirty_names: bool) 
     if random.random() < 0.3:
         put("empty", Folder())
     count = random.randrange(4, 9)
-    parts = tuple(part(Context(random, folder, folder, relative, number)) for number in range(count))
+    parts = tuple(part(Context(random, folder, folder, relative, number, favoured)) for number in range(count))
     info = full_info(f"{random.getrandbits(160):040x}", 1, 1_700_000_000, dirty_names=dirty_names)
     return Project(
         nodes,
@@ -342,7 +357,7 @@ def random_project(random: Random, *, relative_inputs: bool, dirty_names: bool) 
     )
 
 
-def other_part(project: Project, random: Random) -> Project:
+def other_part(project: Project, random: Random, favoured: tuple[str, ...]) -> Project:
     """With another output, or one more, or one less at the end."""
     draw = random.random()
     parts = list(project.parts)
@@ -351,6 +366,6 @@ def other_part(project: Project, random: Random) -> Project:
     else:
         number = random.randrange(len(parts)) if draw < 0.7 else len(parts)
         parts[number : number + 1] = [
-            part(Context(random, project.folder, project.folder, project.relative is not None, number))
+            part(Context(random, project.folder, project.folder, project.relative is not None, number, favoured))
         ]
     return replace(project, parts=tuple(parts))

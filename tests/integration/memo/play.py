@@ -12,7 +12,7 @@ from pipelinegen.config import Config, Evaluation
 from pipelinegen.errors import MemoError
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.memo.inspect import inspect, open_memo
-from tests.integration.memo.edits import LIBRARIES, story
+from tests.integration.memo.edits import LIBRARIES, NOTHING, Favoured, story
 from tests.integration.memo.flakes import IGNORED
 from tests.integration.memo.reference import Answer, answer, differences, references
 from tests.integration.memo.states import File, State, Stored, flake_source, store
@@ -53,11 +53,11 @@ class Stage:
     answers: list[Answer]
 
 
-def set_stage(seed: int, edits: int, scratch: Path, config: Config) -> Stage:
+def set_stage(seed: int, edits: int, scratch: Path, config: Config, favoured: Favoured = NOTHING) -> Stage:
     """Everything but the memo: a story, its trees in the store, and the right answers."""
     version = nix.version()
     new = not version.startswith("2.8.")
-    told = story(seed, edits, relative_inputs=new, dirty_names=new)
+    told = story(seed, edits, relative_inputs=new, dirty_names=new, favoured=favoured)
     states = [project.state() for _, project in told]
     libraries = [State({"value.nix": File(f'"library {number}"')}) for number in range(LIBRARIES)]
     stored = store([*libraries, *states], scratch / "trees")
@@ -68,12 +68,14 @@ def set_stage(seed: int, edits: int, scratch: Path, config: Config) -> Stage:
     return Stage([name for name, _ in told], states, sources, references(sources, kept, config, scratch / "whole"))
 
 
-def play(seed: int, edits: int, scratch: Path, *, stop_when_wrong: bool = False) -> Played:
+def play(
+    seed: int, edits: int, scratch: Path, *, favoured: Favoured = NOTHING, stop_when_wrong: bool = False
+) -> Played:
     """A story with one memo, from nothing."""
     random = Random(f"play {seed}")
     workers = random.choice((1, 1, 1, 1, 2, 3))
     config = Config(evaluation=Evaluation(workers=workers), ignore_paths=IGNORED)
-    stage = set_stage(seed, edits, scratch, config)
+    stage = set_stage(seed, edits, scratch, config, favoured)
     played = Played()
     for number in range(len(stage.sources)):
         _show(stage, number, played, scratch, config, verify=random.random() < 0.02)

@@ -113,13 +113,15 @@ def test_one_output_that_is_known_is_one_line_of_summary() -> None:
     ]
 
 
-def test_of_some_outputs_each_has_a_line() -> None:
+def test_of_some_outputs_each_that_is_known_has_a_line() -> None:
     readings = [*(known(f"host{number}") for number in range(19)), evaluated("web", "hosts/web.nix changed")]
     assert len(readings) == LISTED
     lines = preview_lines(readings, style)
-    assert lines[0] == "evaluation"
-    assert lines[1] == "  = host0  derivation known: none of the 3 files it reads changed"
-    assert lines[-1] == "  * web  evaluated: hosts/web.nix changed"
+    assert lines[:3] == [
+        "evaluation",
+        "  * web  evaluated: hosts/web.nix changed",
+        "  = host0  derivation known: none of the 3 files it reads changed",
+    ]
     assert len(lines) == 21
     assert summary(readings) == "19 of 20 derivations known, 1 evaluated"
 
@@ -133,10 +135,10 @@ def test_of_many_outputs_there_is_a_line_for_each_reason() -> None:
     ]
     assert preview_lines(readings, style) == [
         "evaluation",
-        "  = 9000 outputs  derivation known: nothing that they read changed",
         "  * pkg0, pkg1 and 996 more  evaluated: flake.lock changed",
         "  * one  evaluated: hosts/one.nix changed",
         "  * two  evaluated: hosts/two.nix changed",
+        "  = 9000 outputs  derivation known: nothing that they read changed",
     ]
     assert len(preview_lines(readings, style, everything=True)) == 10_001
 
@@ -174,7 +176,9 @@ def test_the_text_of_a_plan_tells_of_evaluation_only_where_that_is_known() -> No
     without = plan_text(plan, style)
     assert "known" not in without.replace("is known to hold", "")
     told = plan_text(plan, style, readings=[known(one), evaluated(two)])
-    assert f"\n\nevaluation\n  = {one}  derivation known: none of the 3 files it reads changed\n  * {two}  " in told
+    assert (
+        f"\n\nevaluation\n  * {two}  evaluated: flake.lock changed\n  = {one}  derivation known: none of the " in told
+    )
     assert "\n1 of 2 derivations known, 1 evaluated\n" in told
     added = set(told.splitlines()) - set(without.splitlines())
     assert len(added) == 4
