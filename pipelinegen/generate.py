@@ -209,7 +209,7 @@ def _plan_push(request: Request, console: Console, *, verify: bool) -> PlannedPu
         parent_job=(env.job_name if env.gitlab else None) or INSPECT_JOB,
     )
     return PlannedPush(
-        planned, surroundings, request.loaded.config, known, inspector.inspection, inspector.memo_to_leave()
+        planned, surroundings, request.loaded.config, known, inspector.inspection, inspector.memo_to_leave(source)
     )
 
 

@@ -17,7 +17,7 @@ from pipelinegen.inventory.graph import read_derivations
 from pipelinegen.inventory.model import Derivation, FlakeSource, Inventory
 from pipelinegen.inventory.read import source_at
 from pipelinegen.job_names import HANDOFF
-from pipelinegen.memo.inspect import Inspection, Memo, inspect, open_memo
+from pipelinegen.memo.inspect import Inspection, Memo, inspect, open_memo, refine
 from pipelinegen.memo.travel import fetch_memo, memo_to_leave
 from pipelinegen.progress import Progress
 from pipelinegen.values import digest
@@ -93,7 +93,9 @@ class Inspector:
             place = source if "submodules=" in source.reference else repository.top
             earlier = source_at(place, commit, source.subdirectory, config=config)
             self.console.say(f"evaluating {commit[:12]}")
-            inventory = self._inspect(earlier).inventory
+            inspection = self._inspect(earlier)
+            self._refine_head(inspection)
+            inventory = inspection.inventory
         except (InterruptedRunError, MemoError):
             raise
         except PipelinegenError as error:
@@ -121,15 +123,24 @@ class Inspector:
                 self._inspect(self._head, again=again)
         return read_derivations(paths)
 
-    def memo_to_leave(self) -> bytes | None:
-        """What is left for pipelines of other branches among the artifacts; null where nothing is."""
-        memo = self._open(self._head) if self._head is not None else None
-        if memo is None or self._head is None:
-            return None
-        data, trouble = memo_to_leave(self.env, memo, self._head)
+    def memo_to_leave(self, source: FlakeSource) -> bytes | None:
+        """What is left for pipelines of other branches among the artifacts; null where nothing is.
+
+        Args:
+            source: at head, whether it was evaluated or not.
+        """
+        data, trouble = memo_to_leave(self.env, self._open(source), source)
         if trouble:
             self.console.warn(trouble)
         return data
+
+    def _refine_head(self, inspection: Inspection) -> None:
+        """What has just been evaluated at another commit says more of head's outputs, too."""
+        memo = self._open(self._head) if self._head is not None else None
+        if memo is not None and self._head is not None and inspection.counts.evaluated:
+            trouble = refine(self._head, memo)
+            if trouble:
+                self._warn_once(trouble)
 
     def _inspect(
         self, source: FlakeSource, *, verify: bool = False, again: Iterable[tuple[str, ...]] = ()

@@ -175,3 +175,13 @@ def inspect(
         compared=len(compared) if verify else None,
         not_recorded=found.not_recorded,
     )
+
+
+def refine(source: FlakeSource, memo: Memo) -> str | None:
+    """Add to what is remembered of a tree what evaluations at others have shown since; why not, if it cannot be kept.
+
+    Raises:
+        ToolError: the source tree cannot be read.
+    """
+    view = View(memo.store, memo.world, Tree.scan(source, memo.ignored))
+    return view.save(view.refined())

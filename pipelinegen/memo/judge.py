@@ -125,11 +125,20 @@ def combined(
         return Record(key, evaluated.result, Reads(), (here,), builds=True)
     if evaluated.reads is None:
         return None
-    record = Record(key, evaluated.result, evaluated.reads, (here,), backwards=backwards)
-    for comparison in earlier:
-        old = comparison.snapshot.records.get(key)
+    return refined(Record(key, evaluated.result, evaluated.reads, (here,), backwards=backwards), earlier)
+
+
+def refined(record: Record, others: Iterable[Comparison]) -> Record:
+    """A record of the present tree, with what is known of the same attribute at others.
+
+    Args:
+        others: trees at which it was evaluated, with the present one beside them.
+    """
+    reads = record.reads
+    for comparison in others:
+        old = comparison.snapshot.records.get(record.key)
         if old is not None and not old.builds:
-            record = _with(record, old, comparison, evaluated.reads)
+            record = _with(record, old, comparison, reads)
     return record
 
 

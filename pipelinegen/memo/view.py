@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from pipelinegen.inventory.results import Evaluated, Reads, Result
-from pipelinegen.memo.judge import Comparison, combined
+from pipelinegen.memo.judge import Comparison, combined, refined
 from pipelinegen.memo.model import Key, Record, Snapshot, World
 from pipelinegen.memo.store import MemoStore
 from pipelinegen.memo.tree import Tree
@@ -70,6 +70,15 @@ class View:
             if record is not None and self._are_there(record.reads):
                 records[key] = record
         return records
+
+    def refined(self) -> dict[Key, Record]:
+        """What is known of each attribute by the snapshot of this tree, and by those that came after it."""
+        if self._exact is None:
+            return {}
+        others = [one for one in self._all() if one.snapshot is not self._exact]
+        return {
+            key: record if record.builds else refined(record, others) for key, record in self._exact.records.items()
+        }
 
     def save(self, records: Mapping[Key, Record]) -> str | None:
         """Keep them; why that was not possible, if so."""

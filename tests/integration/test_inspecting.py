@@ -119,6 +119,17 @@ def test_nothing_is_evaluated_when_nothing_changed_that_is_read(repository: Path
     assert evaluators(run, tmp_path, "preview", "--offline", "--no-memo") > 0
 
 
+def test_a_push_that_adds_a_file_costs_one_evaluation_of_everything_not_two(
+    repository: Path, run: Run, tmp_path: Path
+) -> None:
+    warm(repository, run)
+    change(repository, NOTES="new")
+    base = ("--base", "HEAD~")
+    assert evaluators(run, tmp_path, "preview", "--offline", *base) > 0
+    change(repository, README="3")
+    assert evaluators(run, tmp_path, "preview", "--offline", *base) == 0
+
+
 def test_a_changed_file_is_seen(repository: Path, run: Run) -> None:
     warm(repository, run)
     before = plan(run)
