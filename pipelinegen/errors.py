@@ -142,7 +142,6 @@ class MemoError(PipelinegenError):
     """What was remembered of evaluations is not what evaluation gives; nothing of it is used any more."""
 
 
-
 class StepFailedError(PipelinegenError):
     """A build, test or push ended, and the answer is no."""
 

@@ -14,7 +14,6 @@ from pipelinegen.cache import read as caches
 from pipelinegen.cache.trust import PipelineClass, pipeline_class, trusted_caches
 from pipelinegen.changes import compare
 from pipelinegen.changes.base import find_base
-from pipelinegen.changes.base_cache import BaseCache
 from pipelinegen.changes.fetch import Fetcher
 from pipelinegen.changes.model import Base, ChangeSet, Head
 from pipelinegen.changes.read import Repository
@@ -127,7 +126,6 @@ def plan_push(request: Request, console: Console) -> PlannedPush:
     try:
         return _plan_push(request, console, verify=verify)
     except MemoError as error:
-        BaseCache(request.cache_directory).clear()  # inventories may come from what was remembered
         if verify:
             raise
         console.warn(f"{error.message}: {error.where} ({error.why}); please report it. Everything is evaluated")

@@ -101,7 +101,9 @@ class Inspector:
         except PipelinegenError as error:
             self.console.warn(f"{commit[:12]} cannot be evaluated, so nothing is known of it: {error.message}")
             return None
-        trouble = None if config.evaluation.impure else cache.put(key, inventory)
+        # One that was remembered costs little to be remembered again, and could be wrong.
+        keep = not config.evaluation.impure and not inspection.recalled
+        trouble = cache.put(key, inventory) if keep else None
         if trouble:
             self.console.warn(trouble)
         return inventory

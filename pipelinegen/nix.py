@@ -229,13 +229,18 @@ def evaluate(
     """
     return process.run(
         _evaluation(pure=pure, allow_import_from_derivation=allow_import_from_derivation),
-        env=_with_heap(max_memory_mb) | ({"XDG_CACHE_HOME": str(cache_home)} if cache_home else {}),
+        env=_with_heap(max_memory_mb) | (_caches_in(cache_home) if cache_home else {}),
         stdin=expression.encode(),
         allowed="any",
         on_line=on_line,
         on_idle=on_idle,
         grace=EVALUATOR_GRACE_SECONDS,
     ).returncode
+
+
+def _caches_in(home: Path) -> dict[str, str]:
+    # The second counts before the first since 2.24.
+    return {"XDG_CACHE_HOME": str(home), "NIX_CACHE_HOME": str(home / "nix")}
 
 
 def evaluate_json(

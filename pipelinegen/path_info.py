@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import graphlib
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ BASE32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
 _DIGITS = {digit: value for value, digit in enumerate(BASE32)}
 _HASH_BYTES = {"blake3": 32, "md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
+_PATH_HASH_BYTES = 20
 _FIXED = {"flat": "", "nar": "r:", "git": "git:"}
 
 
@@ -132,6 +134,23 @@ def _hash(written: str | Mapping[str, Any]) -> tuple[str, bytes]:
     if len(digest) != size:
         raise ValueError(f"{len(digest)} bytes are no {algorithm}")
     return algorithm, digest
+
+
+def source_path(nar_hash: str, store: str) -> str:
+    """Where the store has a fetched source tree: by the rule for content-addressed paths of Nix's manual.
+
+    Args:
+        nar_hash: of the tree, in any form.
+        store: its folder, `/nix/store`.
+
+    Raises:
+        ValueError: `nar_hash` is none, or another kind of hash.
+    """
+    digest = hashlib.sha256(f"source:{sha256(nar_hash)}:{store}:source".encode()).digest()
+    folded = bytearray(_PATH_HASH_BYTES)
+    for number, byte in enumerate(digest):
+        folded[number % _PATH_HASH_BYTES] ^= byte
+    return f"{store}/{to_base32(bytes(folded))}-source"
 
 
 def from_base32(text: str, size: int) -> bytes:

@@ -101,6 +101,12 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
+def nix_cache_home() -> Path:
+    """Where Nix keeps its caches."""
+    named = os.environ.get("NIX_CACHE_HOME")
+    return Path(named) if named else cache_home() / "nix"
+
+
 def run(
     argv: Sequence[str | Path],
     *,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from itertools import islice
 
-from pipelinegen.changes.base_cache import BaseCache
 from pipelinegen.changes.ignore import matcher
 from pipelinegen.changes.read import Repository
 from pipelinegen.config import Config
 from pipelinegen.console import Console
-from pipelinegen.errors import GitError, MemoError, TransientError, UsageError
+from pipelinegen.errors import GitError, TransientError, UsageError
 from pipelinegen.generate import Request
 from pipelinegen.inspecting import Inspector
 from pipelinegen.inventory.model import FlakeSource
@@ -127,11 +126,7 @@ def _source(request: Request) -> FlakeSource:
 
 def _inspect(request: Request, source: FlakeSource, console: Console, *, verify: bool = False) -> Inspection:
     inspector = Inspector(request.loaded.config, request.cache_directory, console, verify=verify)
-    try:
-        inventory = inspector.head(source)
-    except MemoError:
-        BaseCache(request.cache_directory).clear()  # inventories may come from what was remembered
-        raise
+    inventory = inspector.head(source)
     return inspector.inspection or Inspection(inventory)
 
 

@@ -99,12 +99,6 @@ class BaseCache:
         self._prune()
         return None
 
-    def clear(self) -> None:
-        """Remove all entries, as far as that is possible."""
-        with contextlib.suppress(OSError):
-            for file in self.folder.glob(f"*{SUFFIX}"):
-                file.unlink(missing_ok=True)
-
     def _file(self, key: Key) -> Path:
         return self.folder / (hashlib.sha256(key.model_dump_json().encode()).hexdigest() + SUFFIX)
 

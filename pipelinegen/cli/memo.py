@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import click
 
@@ -70,9 +71,9 @@ def verify(ctx: click.Context, /, flake: str) -> None:
 )
 @click.pass_context
 def clear(ctx: click.Context, /) -> None:
-    """Remove the snapshots, the inventories, and what was kept of the last inspection."""
-    from pipelinegen.changes.base_cache import BaseCache
+    """Remove the snapshots and what was kept of the last inspection."""
     from pipelinegen.files import remove
+    from pipelinegen.memo.inspect import NOTED
     from pipelinegen.memo.last import FILE_NAME, FOLDER
     from pipelinegen.memo.store import MemoStore
 
@@ -80,5 +81,5 @@ def clear(ctx: click.Context, /) -> None:
     folder = session.cache_directory / FOLDER
     removed = MemoStore(folder).drop()
     remove(folder / FILE_NAME)
-    BaseCache(session.cache_directory).clear()
+    shutil.rmtree(folder / NOTED, ignore_errors=True)
     session.console.say(f"{removed} snapshot{'' if removed == 1 else 's'} removed from {folder}")

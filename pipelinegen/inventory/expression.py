@@ -34,8 +34,8 @@ _METADATA_WATCH = 'name: builtins.trace "${%s} ${builtins.toJSON { event = "meta
 
 
 def fetched_expression(trees: Trees) -> str:
-    """Something that Nix evaluates by fetching the flake's own source and the marks, and nothing else."""
-    used = " ".join(f"trees.{name}.outPath" for name in (trees.root, MARKS))
+    """Something that Nix evaluates by fetching those trees that are in the store, and nothing else."""
+    used = " ".join(f"trees.{name}.outPath" for name in trees.here)
     return f"let inherit (builtins.getFlake {nix_string(trees.reference)}) trees; in builtins.deepSeq [ {used} ] true"
 
 

@@ -45,13 +45,15 @@ class Recorder:
         marks_path: the folder of the marks; see `trees.add_marks`.
 
     Attributes:
-        lost: events were missed; nothing that was recorded counts.
+        marks_path: see above.
+        lost: events were missed, or are not what they seem; nothing that was recorded counts.
 
     Raises:
         NotRecordedError: this system cannot tell, or allows too few watches.
     """
 
     def __init__(self, source_path: str, marks_path: str) -> None:
+        self.marks_path = marks_path
         self.lost = False
         self._lock = threading.Lock()
         self._top = os.fsencode(source_path)
@@ -121,7 +123,11 @@ class Recorder:
                 self._opened(self._folders[watch], name, is_folder=bool(mask & inotify.IS_FOLDER))
 
     def _mark(self, name: bytes) -> None:
-        if name.endswith(b"b") and (evaluator := self._evaluators.get(int(name[:-1]))):
+        if name in {b"", b"word"}:
+            # No evaluator reads this: somebody reads the whole folder (a program that sends what is new in the store to
+            # a cache, say), and with it marks that are then no steps.
+            self.lost = True
+        elif name.endswith(b"b") and (evaluator := self._evaluators.get(int(name[:-1]))):
             evaluator.turned.append(evaluator.opened)
 
     def _opened(self, folder: bytes, name: bytes, *, is_folder: bool) -> None:
@@ -156,7 +162,7 @@ def coarser(bits: list[int]) -> list[int]:
     Ten thousand attributes that each read a file of their own would else need a hundred million entries.
     """
     step = 1
-    while sum(one.bit_count() for one in {*bits[step - 1 :: step], *bits[-1:]}) > MOST_ENTRIES:
+    while step < len(bits) and sum(one.bit_count() for one in {*bits[step - 1 :: step], *bits[-1:]}) > MOST_ENTRIES:
         step *= 2
     last = len(bits) - 1
     return [bits[min(number // step * step + step - 1, last)] for number in range(len(bits))]

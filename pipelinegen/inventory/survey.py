@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -49,7 +49,9 @@ def survey(
     known: Callable[[Key], Result | None] = lambda _: None,
     builds: Callable[[Key], bool] = lambda _: False,
     record: bool = False,
+    kept: Path | None = None,
     backwards: Callable[[], bool] = lambda: False,
+    only: Collection[Key] | None = None,
 ) -> Survey:
     """Evaluate those of a flake's outputs that are not known.
 
@@ -64,7 +66,9 @@ def survey(
         known: what an attribute is known to evaluate to; null where it must be evaluated.
         builds: whether an attribute is known to need a build to be evaluated.
         record: record what is read.
+        kept: a folder for what Nix notes of fetched trees; see `cache_homes`.
         backwards: whether to evaluate from the end; asked when it is clear what is known.
+        only: evaluate nothing but these, so that the inventory lacks all else that is not known.
 
     Raises:
         FlakeError: the flake cannot be evaluated as a whole.
@@ -72,6 +76,8 @@ def survey(
     """
     frontier = Frontier(Rules(config.include, config.exclude))
     _recall(frontier, known, builds)
+    if only is not None:
+        frontier.pending = {key: task for key, task in frontier.pending.items() if key in only}
     if not frontier.pending:
         return Survey(as_inventory(source, frontier, set()))
     settings = config.evaluation
@@ -86,7 +92,7 @@ def survey(
         try:
             trees = add_trees(source, marks=add_marks(word, workers) if record else None)
             if record:
-                recording, not_recorded = _recording(source, trees, stack)
+                recording, not_recorded = _recording(source, trees, stack, kept)
         except CommandError as error:
             raise FlakeError(
                 "Nix does not take the locked inputs of the flake",
@@ -112,10 +118,25 @@ def survey(
             pool.run()
         except ValueError as error:
             raise ToolError("the evaluator's reports make no sense", where=source.reference, why=str(error)) from error
-    if pool.many_builds:
-        not_recorded = "too many outputs need import from derivation, which hides what is read"
+    if recording is not None:
+        not_recorded = _trouble(recording.recorder, pool, source)
     inventory = as_inventory(source, frontier, pool.built)
     return Survey(inventory, _evaluated(frontier, pool, inventory), not_recorded)
+
+
+def _trouble(recorder: Recorder, pool: Pool, source: FlakeSource) -> str | None:
+    """Why nothing, or not all, that was read is known after all."""
+    if recorder.lost:
+        return "more happened than could be noted (fs.inotify.max_queued_events?), or another program read the marks"
+    if pool.many_builds:
+        return "too many outputs need import from derivation, which hides what is read"
+    if pool.reads and not any(_flake_file(source) in reads.files for reads in pool.reads.values()):
+        return "nobody was seen to read flake.nix; is it a symbolic link?"
+    return None
+
+
+def _flake_file(source: FlakeSource) -> str:
+    return str(PurePosixPath(source.subdirectory, "flake.nix"))
 
 
 def _recall(frontier: Frontier, known: Callable[[Key], Result | None], builds: Callable[[Key], bool]) -> None:
@@ -131,15 +152,19 @@ def _recall(frontier: Frontier, known: Callable[[Key], Result | None], builds: C
                 frontier.will_build(key)
 
 
-def _recording(source: FlakeSource, trees: Trees, stack: ExitStack) -> tuple[Recording | None, str | None]:
+def _recording(
+    source: FlakeSource, trees: Trees, stack: ExitStack, kept: Path | None
+) -> tuple[Recording | None, str | None]:
     """What is needed to record, until `stack` ends; or why nothing can be recorded."""
     scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelinegen-", ignore_cleanup_errors=True))
     # The trees must have been fetched before anybody watches.
-    homes = CacheHomes(Path(scratch), seed=fetched_expression(trees))
     try:
+        homes = CacheHomes(Path(scratch), seed=fetched_expression(trees), kept=kept)
         recorder = Recorder(source.store_path, str(trees.marks))
     except NotRecordedError as error:
         return None, str(error)
+    except OSError as error:
+        return None, f"a temporary folder cannot be written to: {error.strerror}"
     stack.callback(recorder.close)
     return Recording(recorder, homes), None
 
@@ -148,7 +173,7 @@ def _evaluated(frontier: Frontier, pool: Pool, inventory: Inventory) -> dict[Key
     """What was evaluated now, but for what failed: that is evaluated every time."""
     failed = {failure.path for failure in inventory.failures}
     # Whoever evaluates a flake reads this. If that was not seen, more was not.
-    flake = str(PurePosixPath(inventory.source.subdirectory, "flake.nix"))
+    flake = _flake_file(inventory.source)
     reads = {key: one for key, one in pool.reads.items() if flake in one.files}
     results = {key: Result(names=names) for key, names in frontier.sets.items()}
     results |= {key: Result(strange=strange) for key, strange in frontier.ignored.items()}

@@ -20,6 +20,7 @@ from pipelinegen import local_store, nar, nix
 from pipelinegen.attrpath import nix_string, show_name
 from pipelinegen.errors import FlakeError
 from pipelinegen.inventory.model import FlakeSource
+from pipelinegen.path_info import source_path
 
 _NOT_FETCHED_WITH = frozenset({"dir", "__final"})
 """Attributes of a locked reference that say nothing about its tree."""
@@ -37,12 +38,14 @@ class Trees:
         reference: its locked reference, for `builtins.getFlake`.
         names: lock node → name of the input that holds its tree.
         root: name of the input that holds the flake's own source.
+        here: names of the inputs whose trees are in the store.
         marks: the store path of the files that evaluators mark their steps with; null where they need not.
     """
 
     reference: str
     names: Mapping[str, str]
     root: str
+    here: tuple[str, ...] = ()
     marks: str | None = None
 
 
@@ -66,7 +69,22 @@ def add_trees(source: FlakeSource, *, marks: Marks | None = None) -> Trees:
         (folder / "flake.lock").write_text(_lock(nodes, names), "utf-8")
         metadata = nix.flake_metadata(f"path:{quote(str(folder))}")
     content = quote(metadata["locked"]["narHash"], safe="")
-    return Trees(f"path:{metadata['path']}?narHash={content}", names, root, marks.path if marks else None)
+    store = Path(source.store_path).parent
+    return Trees(
+        reference=f"path:{metadata['path']}?narHash={content}",
+        names=names,
+        root=root,
+        here=tuple(name for node, name in sorted(names.items()) if _is_here(nodes[node], store)),
+        marks=marks.path if marks else None,
+    )
+
+
+def _is_here(node: Mapping[str, Any], store: Path) -> bool:
+    """Whether the store holds a locked tree; no is also the answer to every doubt."""
+    try:
+        return Path(source_path(str(node["narHash"]), str(store))).exists()
+    except (KeyError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,9 @@ class Worker:
             finally:
                 reads = recording.recorder.end(number)
         if ending.how == "error" and FORBIDDEN_BUILD in run.last_words():
-            ending = Ending("builds", ending.message)
-        return replace(ending, reads=run.reads(reads))
+            # Where it is forbidden anyway that is the answer.
+            ending = Ending("builds" if self._settings.allow_import_from_derivation else "error", ending.message)
+        return replace(ending, reads=run.reads(reads, to_its_end=ending.how in {"done", "error", "builds"}))
 
     def _ending(self, code: int, run: _Run) -> Ending:
         if code == 0:
@@ -270,14 +271,14 @@ class _Run:
                 return
         self.check_time()
 
-    def reads(self, opened: Sequence[Reads]) -> tuple[tuple[Key, Reads], ...]:
+    def reads(self, opened: Sequence[Reads], *, to_its_end: bool) -> tuple[tuple[Key, Reads], ...]:
         """What each attribute read of which it said what it is. Of others it may have read only some of it.
 
         Args:
-            opened: files and folders, for each step that was marked. The last steps may have been marked and not
-                announced, when the process was ended.
+            opened: files and folders, for each step that was marked.
+            to_its_end: the process came to its own end; else the last steps may have been marked and not announced.
         """
-        if len(opened) < len(self._entered):
+        if len(opened) < len(self._entered) or (to_its_end and len(opened) > len(self._entered)):
             return ()  # what belongs to what is not known
         metadata = [*(before for _, before in self._entered[1:]), self._metadata]
         return tuple(

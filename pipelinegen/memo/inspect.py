@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from pipelinegen import nix
 from pipelinegen.attrpath import AttrPath, show
 from pipelinegen.config import Config
 from pipelinegen.errors import MemoError, ToolError
@@ -24,6 +26,23 @@ _ANSWERS_NOTHING = frozenset({"workers", "evaluator", "memo", "timeout", "max_me
 
 
 _SHOWN = 5
+
+NOTED = "fetched"
+"""Folder of what Nix noted of fetched trees, by its version, below that of the snapshots."""
+
+_ALTER_EVALUATION = ("allowed-uris", "experimental-features", "plugin-files", "restrict-eval")
+"""Settings of Nix on which it depends what pure evaluation gives, or whether it gives something."""
+
+
+@cache
+def nix_settings(nix_version: str) -> dict[str, str | None]:  # noqa: ARG001  # each version has settings of its own
+    """Settings of the Nix on PATH that alter evaluation; asked once by each process.
+
+    Raises:
+        ToolError: Nix does not tell them.
+    """
+    settings = nix.settings()
+    return {name: settings.get(name) for name in _ALTER_EVALUATION}
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,7 @@ def open_memo(
         return None
     options = {
         "store": str(Path(source.store_path).parent),
+        "nix": nix_settings(source.nix_version),
         "include": config.include,
         "exclude": config.exclude,
         "evaluation": evaluation.model_dump(mode="json", exclude=set(_ANSWERS_NOTHING)),
@@ -139,9 +159,11 @@ def inspect(
         config,
         on_progress=on_progress,
         on_warning=on_warning,
-        known=lambda key: None if verify or key in asked_again else view.recall(key),
+        known=lambda key: view.miss(key) if verify or key in asked_again else view.recall(key),
         builds=view.builds,
         record=True,
+        kept=memo.store.folder / NOTED / source.nix_version,
+        only=asked_again or None,
         backwards=view.other_direction,
     )
     if found.not_recorded:

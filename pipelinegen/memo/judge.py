@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from pipelinegen.inventory.results import Evaluated, Reads
@@ -147,8 +147,15 @@ def _with(record: Record, old: Record, comparison: Comparison, reads: Reads) -> 
     if old.result != record.result:
         # Nothing that it reads differs, but what it gives: so it depends on which tree it is.
         return replace(record, coupled=True) if same_course else record
+    # That it depends on the tree stays true as long as it gives the same.
+    record = replace(record, coupled=record.coupled or old.coupled)
     if same_course:
-        # Two upper bounds of one evaluation. That it depended on the tree stays true.
-        record = replace(record, reads=record.reads & old.reads, coupled=record.coupled or old.coupled)
+        record = replace(record, reads=_both(record.reads, old.reads))
     trees = sorted({*record.witnesses, *old.witnesses} - {comparison.here})
     return replace(record, witnesses=tuple(sorted([comparison.here, *trees[: _MOST_WITNESSES - 1]])))
+
+
+@lru_cache(maxsize=1024)
+def _both(one: Reads, other: Reads) -> Reads:
+    """Two upper bounds of one evaluation; many attributes may share them."""
+    return one & other

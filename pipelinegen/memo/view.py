@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from pipelinegen.inventory.results import Evaluated, Reads, Result
+from pipelinegen.inventory.results import Evaluated, Result
 from pipelinegen.memo.judge import Comparison, combined, refined
 from pipelinegen.memo.model import Key, Record, Snapshot, World
 from pipelinegen.memo.store import MemoStore
@@ -30,17 +30,20 @@ class View:
         self._comparisons: list[Comparison] = []
         self._backwards = False
         self._missed: list[Key] = []
-        self._sound: dict[Reads, bool] = {}
         self.recalled: dict[Key, Record] = {}
 
     def recall(self, key: Key) -> Result | None:
         """What an attribute is known to evaluate to."""
         record = self._holding(key)
         if record is None:
-            self._missed.append(key)
-            return None
+            return self.miss(key)
         self.recalled[key] = record
         return record.result
+
+    def miss(self, key: Key) -> Result | None:
+        """Nothing is known of an attribute, or is not to be: it will be evaluated."""
+        self._missed.append(key)
+        return None
 
     def answers(self, keys: Iterable[Key]) -> dict[Key, Result]:
         """Of what is known at this tree, what it evaluates to."""
@@ -64,10 +67,14 @@ class View:
         Args:
             evaluated: what has just been evaluated, in the direction that was last asked for.
         """
-        records = dict(self.recalled)
+        records = {**(self._exact.records if self._exact else {}), **self.recalled}
+        comparisons = self._all()
+        read = {one.reads for one in evaluated.values() if one.reads is not None}
+        strange = frozenset(path for path in _union(one.files for one in read) if self._tree.file(path) is None)
         for key, one in evaluated.items():
-            record = combined(key, one, self._all(), self._tree.witness.tree, backwards=self._backwards)
-            if record is not None and self._are_there(record.reads):
+            record = combined(key, one, comparisons, self._tree.witness.tree, backwards=self._backwards)
+            # What was read and is no file of the tree nobody could compare.
+            if record is not None and record.reads.files.isdisjoint(strange):
                 records[key] = record
         return records
 
@@ -85,8 +92,8 @@ class View:
         if not records or (self._exact is not None and records == dict(self._exact.records)):
             return None
         reads = {record.reads for record in records.values()}
-        files = frozenset[str]().union(*(one.files for one in reads))
-        folders = frozenset[str]().union(*(one.folders for one in reads))
+        files = _union(one.files for one in reads)
+        folders = _union(one.folders for one in reads)
         return self._store.save(
             Snapshot(
                 world=self._world,
@@ -105,15 +112,6 @@ class View:
         first = next(self._read(), None)
         return first.snapshot if first and first.snapshot.tree == self._tree.witness else None
 
-    def _are_there(self, reads: Reads) -> bool:
-        """Whether all of it is part of the tree, as it should be."""
-        if reads not in self._sound:
-            self._sound[reads] = None not in {
-                *map(self._tree.file, reads.files),
-                *map(self._tree.folder, reads.folders),
-            }
-        return self._sound[reads]
-
     def _holding(self, key: Key) -> Record | None:
         return next((record for one in self._read() if (record := one.record(key))), None)
 
@@ -130,3 +128,7 @@ class View:
             comparison = Comparison(snapshot, self._tree)
             self._comparisons.append(comparison)
             yield comparison
+
+
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*sets)

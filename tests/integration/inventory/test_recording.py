@@ -240,6 +240,63 @@ def test_another_program_that_reads_meanwhile_only_adds(recorded: Recorded, tmp_
     assert all(disturbed[name].files - {"README"} == reads.files for name, reads in forwards.items())
 
 
+def test_a_program_that_reads_the_marks_voids_everything(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Recorder.end
+
+    def read_by_others(recorder: Recorder, number: int) -> list[Reads]:
+        subprocess.run(["nix-store", "--dump", recorder.marks_path], stdout=subprocess.DEVNULL, check=True)
+        return ended(recorder, number)
+
+    monkeypatch.setattr(Recorder, "end", read_by_others)
+    found = recorded(AWKWARD)
+    assert found.not_recorded is not None
+    assert "marks" in found.not_recorded
+    assert all(one.reads is None for one in found.evaluated.values())
+
+
+def test_a_cache_folder_of_nix_itself_hides_nothing(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIX_CACHE_HOME", str(tmp_path / "nix-caches"))
+    for _ in range(2):
+        found = reads_of(recorded(AWKWARD, backwards=True))
+        assert {"src/a.txt", "src/b.txt"} <= found["folder"].files
+
+
+def test_where_builds_are_forbidden_what_needs_one_fails_and_all_else_is_recorded(recorded: Recorded) -> None:
+    count = pool.MOST_BUILDS + 2
+    outputs = f"""{{
+      packages.x86_64-linux = {{ plain = drv "plain" {{ }}; }} // builtins.listToAttrs (builtins.genList (number: rec {{
+        name = "b${{toString number}}";
+        value = drv name {{ text = builtins.readFile "${{drv "text-${{toString number}}" {{ }}}}"; }};
+      }}) {count});
+    }}"""
+    found = recorded(outputs, allow_import_from_derivation=False)
+    assert len(found.inventory.failures) == count
+    assert set(reads_of(found)) == {"plain"}
+
+
+def test_a_flake_that_is_a_symbolic_link_has_no_records_and_that_is_said(recorded: Recorded, tmp_path: Path) -> None:
+    folder = write_flake(tmp_path / "flake", '{ packages.x86_64-linux.a = drv "a" { }; }')
+    (folder / "flake.nix").rename(folder / "real.nix")
+    (folder / "flake.nix").symlink_to("real.nix")
+    found = recorded("")
+    assert found.not_recorded is not None
+    assert "symbolic link" in found.not_recorded
+    assert len(found.inventory.outputs) == 1
+
+
+def test_what_nix_noted_of_fetched_trees_is_kept_and_nothing_else(nix_bin: Path, tmp_path: Path) -> None:
+    folder = write_flake(tmp_path / "flake", AWKWARD, files=FILES)
+    config = Config(evaluation=Evaluation(workers=1))
+    source = read_source(f"path:{folder}", cwd=tmp_path, config=config)
+    for backwards in (False, True):
+        found = survey(source, config, record=True, kept=tmp_path / "kept", backwards=lambda: backwards)  # noqa: B023
+        assert {"src/a.txt", "src/b.txt"} <= reads_of(found)["folder"].files
+    for file in (tmp_path / "kept").glob("*"):  # Nix 2.8 notes nothing
+        assert b"src" not in file.read_bytes()
+
+
 def test_read_sets_that_grow_are_shared_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     bits = [(1 << count) - 1 for count in range(1, 101)]
     assert recording.coarser(bits) == bits

@@ -59,10 +59,8 @@ class Story:
         told: the states so far, and by which edit each came about.
     """
 
-    def __init__(
-        self, seed: int, *, relative_inputs: bool, dirty_names: bool, favoured: Favoured = NOTHING
-    ) -> None:
-        self._random = Random(f"story {seed}")
+    def __init__(self, seed: int, *, relative_inputs: bool, dirty_names: bool, favoured: Favoured = NOTHING) -> None:
+        self._random = Random(f"story {seed}")  # noqa: S311  # reproducible
         self._dirty_names = dirty_names
         self._count = 1
         self._moment = 1_700_000_000
@@ -228,7 +226,7 @@ class Story:
             return replace(project, comment=self._random.randrange(4))
         return other_part(project, self._random, self._favoured.features)
 
-    def back(self, project: Project) -> Project:
+    def back(self, _: Project) -> Project:
         """An earlier commit again."""
         return self._random.choice(self.told[-12:])[1]
 

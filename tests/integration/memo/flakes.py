@@ -30,7 +30,18 @@ LINKS = ("link", "data/link", "data/deep/up", "folder-link")
 DOCS = ("docs/a.md", "docs/guide/b.md", "docs/guide/c.md")
 DOCS_LINK = "docs/guide/link.md"
 NOISE = ("README", "data/unused.txt", "other/left.txt", "other/byte\udcff.txt")
-MAYBE = (*FILES, *HOSTS, *PROGRAMS, "data/never", "data/deep/z/w", "link", "folder-link/a.txt", "hosts", "other", "empty")
+MAYBE = (
+    *FILES,
+    *HOSTS,
+    *PROGRAMS,
+    "data/never",
+    "data/deep/z/w",
+    "link",
+    "folder-link/a.txt",
+    "hosts",
+    "other",
+    "empty",
+)
 """What is asked for whether it exists or not."""
 
 TARGETS = ("data/a.txt", "data/c.txt", "data/deep/x.txt", "data", "data/deep", "roles/r0.nix", "link", "data/nothing")
@@ -83,7 +94,9 @@ class Project:
       name = "built"; system = "x86_64-linux"; builder = "/bin/sh"; inherit source;
       args = [ "-c" "read -r line < $source; echo \\"$line\\" > $out" ];
     }};
-    host = name: type: drv "host" {{ text = if type == "directory" then name else builtins.readFile (./hosts + "/${{name}}"); }};
+    host = name: type: drv "host" {{
+      text = if type == "directory" then name else builtins.readFile (./hosts + "/${{name}}");
+    }};
     all = {{
 {parts}
     }};
@@ -205,9 +218,7 @@ IDENTITY: dict[str, Feature] = {
     "place-hash": lambda _: 'builtins.hashString "sha256" (toString ./.)',
     "place": lambda one: f"builtins.unsafeDiscardStringContext (toString {one.file})",
     "position": lambda _: "__curPos.file",
-    "position-of-import": lambda one: (
-        f'(builtins.unsafeGetAttrPos "a" {{ a = import {one.one(*ROLES)}; }}).file'
-    ),
+    "position-of-import": lambda one: f'(builtins.unsafeGetAttrPos "a" {{ a = import {one.one(*ROLES)}; }}).file',
     "copy-top": lambda _: '"${./.}"',
 }
 """What depends on where the tree is in the store, which everything in it decides."""
@@ -285,7 +296,9 @@ def part(one: Context) -> str:
         return before
     if draw > 0.90:
         marked = one.random.choice(("true", f"import {one.path('flag.nix')}"))
-        inner = one.random.choice((f"{{ inner = {drv}; }}", f"builtins.mapAttrs host (builtins.readDir {one.path('hosts')})"))
+        inner = one.random.choice(
+            (f"{{ inner = {drv}; }}", f"builtins.mapAttrs host (builtins.readDir {one.path('hosts')})")
+        )
         return f"{{ recurseForDerivations = {marked}; }} // {inner}"
     return drv
 

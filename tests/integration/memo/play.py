@@ -62,9 +62,7 @@ def set_stage(seed: int, edits: int, scratch: Path, config: Config, favoured: Fa
     libraries = [State({"value.nix": File(f'"library {number}"')}) for number in range(LIBRARIES)]
     stored = store([*libraries, *states], scratch / "trees")
     kept: list[Stored] = stored[:LIBRARIES]
-    sources = [
-        flake_source(state, tree, kept, version) for state, tree in zip(states, stored[LIBRARIES:], strict=True)
-    ]
+    sources = [flake_source(state, tree, kept, version) for state, tree in zip(states, stored[LIBRARIES:], strict=True)]
     return Stage([name for name, _ in told], states, sources, references(sources, kept, config, scratch / "whole"))
 
 
@@ -72,7 +70,7 @@ def play(
     seed: int, edits: int, scratch: Path, *, favoured: Favoured = NOTHING, stop_when_wrong: bool = False
 ) -> Played:
     """A story with one memo, from nothing."""
-    random = Random(f"play {seed}")
+    random = Random(f"play {seed}")  # noqa: S311  # reproducible
     workers = random.choice((1, 1, 1, 1, 2, 3))
     config = Config(evaluation=Evaluation(workers=workers), ignore_paths=IGNORED)
     stage = set_stage(seed, edits, scratch, config, favoured)

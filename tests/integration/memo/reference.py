@@ -49,7 +49,9 @@ def answer(inventory: Inventory) -> Answer:
     )
 
 
-def references(sources: Sequence[FlakeSource], libraries: Sequence[Stored], config: Config, scratch: Path) -> list[Answer]:
+def references(
+    sources: Sequence[FlakeSource], libraries: Sequence[Stored], config: Config, scratch: Path
+) -> list[Answer]:
     """A full evaluation of each source, without any memory, in one go."""
     trees = {f"s{number}": (source.store_path, source.source_info["narHash"]) for number, source in enumerate(sources)}
     trees |= {f"l{number}": (library.path, library.nar_hash) for number, library in enumerate(libraries)}
@@ -83,9 +85,10 @@ def references(sources: Sequence[FlakeSource], libraries: Sequence[Stored], conf
     answers = [Answer() for _ in sources]
     for output in inventory.outputs:
         group, state, *rest = output.path
-        path = (group, SYSTEM, *rest)
-        own = output.model_copy(update={"path": path, "drv_attr_path": (*path, *output.drv_attr_path[len(path) :])})
-        answers[int(state[1:])].outputs[path] = own
+        own = (group, SYSTEM, *rest)
+        drv_attr_path = (*own, *output.drv_attr_path[len(own) :])
+        renamed = output.model_copy(update={"path": own, "drv_attr_path": drv_attr_path})
+        answers[int(state[1:])].outputs[own] = renamed
     failed: list[set[tuple[str, ...]]] = [set() for _ in sources]
     for failure in inventory.failures:
         group, state, *rest = failure.path
@@ -105,10 +108,11 @@ def _inputs(source: FlakeSource, by_path: dict[str, str]) -> dict[str, str]:
 
 def differences(got: Answer, wanted: Answer) -> list[str]:
     """Where two answers differ, for people; nothing where they are equal."""
-    lines = []
-    for path in sorted(got.outputs.keys() | wanted.outputs.keys()):
-        if got.outputs.get(path) != wanted.outputs.get(path):
-            lines.append(f"{'.'.join(path)}: {_shown(got, path)} is not {_shown(wanted, path)}")
+    lines = [
+        f"{'.'.join(path)}: {_shown(got, path)} is not {_shown(wanted, path)}"
+        for path in sorted(got.outputs.keys() | wanted.outputs.keys())
+        if got.outputs.get(path) != wanted.outputs.get(path)
+    ]
     lines += [f"{'.'.join(path)} fails, or should" for path in sorted(got.failures ^ wanted.failures)]
     return lines
 

@@ -14,7 +14,7 @@ from random import Random
 from tests.gitrepo import commit, git, make_repo
 from tests.integration.memo.edits import LIBRARIES, Story
 from tests.integration.memo.flakes import Project
-from tests.integration.memo.states import File, Folder, Stored, State, locks, store
+from tests.integration.memo.states import File, Folder, Node, State, Stored, locks, store
 
 _SUBMODULE = "mod"
 
@@ -34,7 +34,7 @@ class Repository:
     """
 
     def __init__(self, seed: int, place: Path, *, relative_inputs: bool) -> None:
-        self._random = Random(f"repository {seed}")
+        self._random = Random(f"repository {seed}")  # noqa: S311  # reproducible
         self._story = Story(seed, relative_inputs=relative_inputs, dirty_names=relative_inputs)
         self._has_submodule = self._random.random() < 0.4
         # Nix has no relative inputs in submodules' flakes before 2.27; nothing depends on both here.
@@ -151,7 +151,7 @@ class Repository:
             posixpath.join(project.folder, "flake.lock"): File(json.dumps(lock, indent=2)),
         }
         # git has no empty folders, and says that it has nothing else that it does not know.
-        kept = {path: node for path, node in state.nodes.items() if not isinstance(node, Folder)}
+        kept: dict[str, Node] = {path: node for path, node in state.nodes.items() if not isinstance(node, Folder)}
         scratch = self.folder.parent / "written"
         replace(state, nodes=kept | own).write(scratch)
         for entry in scratch.iterdir():

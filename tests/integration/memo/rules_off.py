@@ -15,9 +15,11 @@ from pipelinegen import nix, process
 from pipelinegen.inotify import OVERFLOW, Event, Inotify
 from pipelinegen.inventory import worker
 from pipelinegen.inventory.cache_homes import CacheHomes
+from pipelinegen.inventory.expression import flake_expression
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.inventory.recording import Recorder
 from pipelinegen.inventory.results import Reads
+from pipelinegen.inventory.trees import Trees
 from pipelinegen.memo import inspect, judge, tree
 from pipelinegen.memo.model import Record, Witness, World
 from pipelinegen.memo.tree import Tree
@@ -34,13 +36,10 @@ class Rule:
     Attributes:
         off: switches it off.
         favoured: what stories have in which that is noticed soon.
-        since, before: the versions of Nix for which it matters.
     """
 
     off: Callable[[Patch], None]
     favoured: Favoured
-    since: tuple[int, int] = (0, 0)
-    before: tuple[int, int] = (100, 0)
 
 
 def _without_modes(patch: Patch) -> None:
@@ -76,8 +75,11 @@ def _without_content(patch: Patch) -> None:
 
 
 def _without_metadata(patch: Patch) -> None:
-    expression = worker.flake_expression
-    patch.setattr(worker, "flake_expression", lambda source, trees, watch: expression(source, trees))
+    def unwatched(source: FlakeSource, trees: Trees, *, watch: str | None) -> str:
+        assert watch != ""
+        return flake_expression(source, trees)
+
+    patch.setattr(worker, "flake_expression", unwatched)
 
 
 def _without_names(patch: Patch) -> None:
@@ -102,14 +104,18 @@ def _by_windows(patch: Patch) -> None:
 
     def windows(self: Recorder, bits: list[int]) -> list[Reads]:
         # Who was not seen to read `flake.nix` has no record.
-        flake = [frozenset(path for path in reads.files if path.endswith("flake.nix")) for reads in as_reads(self, bits)]
+        flake = [
+            frozenset(path for path in reads.files if path.endswith("flake.nix")) for reads in as_reads(self, bits)
+        ]
         own = as_reads(self, [one & ~before for before, one in zip([0, *bits], bits, strict=False)])
         return [replace(reads, files=reads.files | files) for reads, files in zip(own, flake, strict=True)]
 
     patch.setattr(Recorder, "_as_reads", windows)
 
 
-def _with_shared_caches(patch: Patch) -> None:
+def share_caches(patch: Patch) -> None:
+    """As if evaluators had one folder for Nix's caches."""
+
     @contextmanager
     def shared(self: CacheHomes) -> Iterator[Path]:
         yield process.cache_home()
@@ -133,7 +139,7 @@ def _without_locks(patch: Patch) -> None:
 def lose_events(patch: Patch, *, noticed: bool) -> None:
     """As if the queue were now and then too small for what happens."""
     events = Inotify.events
-    random = Random("losing")
+    random = Random("losing")  # noqa: S311  # reproducible
 
     def losing(self: Inotify) -> Iterator[Event]:
         lost = False
@@ -166,9 +172,6 @@ RULES = {
     ),
     "one tree shows nothing of what depends on the tree": Rule(_with_one_witness, Favoured(tuple(IDENTITY))),
     "an evaluator opens a file once": Rule(_by_windows, Favoured(("import", "read", "list"))),
-    "what is cached is not read": Rule(
-        _with_shared_caches, Favoured(("copy-file", "copy-file", "built-of-file"), ("modify", "revert")), since=(2, 20)
-    ),
     "builds hide what is read": Rule(_with_builds, Favoured(("built-of-self",))),
     "inputs are locked": Rule(_without_locks, Favoured(("library", "library-place"), ("lock",))),
     "what is lost is not recorded": Rule(lambda patch: lose_events(patch, noticed=False), Favoured()),

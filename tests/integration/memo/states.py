@@ -78,9 +78,7 @@ class State:
 
 def fits(nodes: Mapping[str, Node]) -> bool:
     """Whether nothing lies below what is no folder."""
-    return all(
-        isinstance(nodes.get(above, Folder()), Folder) for path in nodes for above in _parents(path)
-    )
+    return all(isinstance(nodes.get(above, Folder()), Folder) for path in nodes for above in _parents(path))
 
 
 def _parents(path: str) -> Iterable[str]:
@@ -116,9 +114,7 @@ def store(states: Iterable[State], scratch: Path) -> list[Stored]:
     for number, state in enumerate(states):
         places.append(scratch / str(number) / "source")
         state.write(places[-1])
-    ended = subprocess.run(
-        ["nix-store", "--add", *places], capture_output=True, text=True, check=False, timeout=300
-    )
+    ended = subprocess.run(["nix-store", "--add", *places], capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 0, ended.stderr
     paths = ended.stdout.split()
     assert len(paths) == len(places)

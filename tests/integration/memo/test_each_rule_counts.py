@@ -14,7 +14,7 @@ from pipelinegen.memo.inspect import inspect, open_memo
 from pipelinegen.memo.model import Record
 from tests.integration.memo.play import play
 from tests.integration.memo.reference import SYSTEM, answer, references
-from tests.integration.memo.rules_off import RULES, lose_events
+from tests.integration.memo.rules_off import RULES, lose_events, share_caches
 from tests.integration.memo.states import File, State, flake_source, full_info, store
 
 pytestmark = pytest.mark.nix
@@ -29,8 +29,6 @@ def test_without_a_rule_an_answer_is_wrong(
     name: str, nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rule = RULES[name]
-    if not rule.since <= _version() < rule.before:
-        pytest.skip("this Nix does not need the rule")
     rule.off(monkeypatch)
     assert any(
         play(seed, EDITS, tmp_path / str(seed), favoured=rule.favoured, stop_when_wrong=True).wrong
@@ -87,6 +85,40 @@ def _not_coupled(record: Record, here: str) -> bool:
     return here in record.witnesses or len(record.witnesses) > 1
 
 
-def _version() -> tuple[int, int]:
-    major, minor = nix.version().split(".")[:2]
-    return int(major), int(minor)
+_TWICE = f"""{{ outputs = {{ self, ... }}: let
+  drv = more: derivation ({{ name = "x"; system = "{SYSTEM}"; builder = "/bin/sh"; }} // more);
+in {{
+  packages.{SYSTEM} = {{
+    a = drv {{ data = "${{./data}}"; }};
+    b = drv {{ built = import (drv {{ args = [ "-c" "echo 1 > $out" ]; }} + ""); }};
+    c = drv {{ data = "${{./data}}"; }};
+  }};
+  checks.{SYSTEM} = {{ }};
+  legacyPackages.{SYSTEM} = {{ }};
+}}; }}"""
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
+def test_caches_of_evaluators_are_apart(
+    shared: bool, nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What has to build something ends the evaluator, so that two of them copy the folder; and so did an earlier run.
+    version = nix.version()
+    if shared:
+        if version.startswith(("2.8.", "2.26.")):
+            pytest.skip("this Nix remembers nothing that it copied to the store, or not in this flake")
+        share_caches(monkeypatch)
+    config = Config(evaluation=Evaluation(workers=1))
+    states = [
+        State({"flake.nix": File(_TWICE), "data/x": File(data), "other": File(other)}, {"lastModified": 1})
+        for data, other in (("1", "1"), ("1", "2"), ("2", "2"))
+    ]
+    library, *stored = store([State({"value.nix": File("1")}), *states], tmp_path / "trees")
+    sources = [flake_source(state, one, [library], version) for state, one in zip(states, stored, strict=True)]
+    answers = references(sources, [library], config, tmp_path / "whole")
+    inspect(sources[0], config, open_memo(tmp_path / "earlier", sources[0], config))
+    wrong = []
+    for source, right in zip(sources, answers, strict=True):
+        found = inspect(source, config, open_memo(tmp_path / "cache", source, config))
+        wrong.append(answer(found.inventory) != right)
+    assert wrong == [False, False, shared]

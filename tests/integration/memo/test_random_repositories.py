@@ -27,7 +27,7 @@ LEAST_KNOWN = 10
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_memo_says_what_nix_says_of_a_repository(seed: int, nix_bin: Path, tmp_path: Path) -> None:
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311  # reproducible
     config = Config(ignore_paths=IGNORED)
     repository = Repository(seed, tmp_path, relative_inputs=not nix.version().startswith("2.8."))
     known = 0
@@ -52,7 +52,9 @@ def _some(inspection: Inspection, random: Random) -> list[FlakeOutput]:
     """All that are known from the memo, and one that was evaluated."""
     outputs = [output for output in inspection.inventory.outputs if output.unavailable is None]
     evaluated = [output for output in outputs if not inspection.known(output.path)]
-    return [output for output in outputs if inspection.known(output.path)] + random.sample(evaluated, len(evaluated[:1]))
+    return [output for output in outputs if inspection.known(output.path)] + random.sample(
+        evaluated, len(evaluated[:1])
+    )
 
 
 def _nix_eval(reference: str, attribute: str) -> str | None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipelinegen.changes import base_cache
-from pipelinegen.changes.base_cache import BaseCache, Key, options_digest
+from pipelinegen.changes.base_cache import BaseCache, Key
+from pipelinegen.values import digest
 from tests.unit.changes.inventories import failure, inventory, output
 
-KEY = Key(commit="a" * 40, subdirectory="", nix_version="2.26.3", options=options_digest({"impure": False}))
+KEY = Key(commit="a" * 40, subdirectory="", nix_version="2.26.3", options=digest({"impure": False}))
 INVENTORY = inventory([output('packages.x86_64-linux."a.b\n🦊"')], [failure("packages.broken")])
 
 
@@ -51,8 +52,8 @@ def test_the_same_inventory_gives_the_same_bytes(cache: BaseCache) -> None:
 
 
 def test_options_in_another_order_are_the_same_options() -> None:
-    assert options_digest({"a": 1, "b": [True, None]}) == options_digest({"b": [True, None], "a": 1})
-    assert options_digest({"a": 1}) != options_digest({"a": "1"})
+    assert digest({"a": 1, "b": [True, None]}) == digest({"b": [True, None], "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
 
 
 class TestBrokenEntries:
