@@ -12,6 +12,9 @@ from typing import Any
 
 from pipelinegen.console import plain
 
+OWN_TREE = "file:///source.tar.gz"
+"""Where the flake's own source is said to come from, for Nix to take it from its store; see `trees`."""
+
 STEPS = 6
 """Steps of the way to an error that are told."""
 
@@ -47,8 +50,8 @@ def shorten_lines(text: str) -> str:
 
 def shorten_paths(text: str, tree: str) -> str:
     """Files of the flake's own source tree (a store path) named as in the repository."""
-    # 2.34 writes «path:/nix/store/…-source?narHash=…»/flake.nix.
-    return re.sub(rf"(?:«path:)?{re.escape(tree)}(?:\?[^»\s]*»)?/", "", text)
+    # 2.34 writes «file:///source.tar.gz?narHash=…»/flake.nix.
+    return re.sub(rf"(?:{re.escape(tree)}|«{re.escape(OWN_TREE)}(?:\?[^»\s]*)?»)/", "", text)
 
 
 def _is_ours(file: str) -> bool:

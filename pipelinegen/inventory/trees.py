@@ -19,6 +19,7 @@ from urllib.parse import quote
 from pipelinegen import local_store, nar, nix
 from pipelinegen.attrpath import nix_string, show_name
 from pipelinegen.errors import FlakeError
+from pipelinegen.inventory.messages import OWN_TREE
 from pipelinegen.inventory.model import FlakeSource
 from pipelinegen.path_info import source_path
 
@@ -126,7 +127,7 @@ def add_marks(word: str, evaluators: int) -> Marks:
 
 def _in_store(nar_hash: str) -> dict[str, Any]:
     # Nix looks into its store before it fetches. A `path` that is there Nix 2.34 would read as a whole, to hash it.
-    return {"type": "tarball", "url": "file:///source.tar.gz", "narHash": nar_hash}
+    return {"type": "tarball", "url": OWN_TREE, "narHash": nar_hash}
 
 
 def _locked_trees(source: FlakeSource) -> dict[str, dict[str, Any]]:

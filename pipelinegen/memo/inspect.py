@@ -74,6 +74,7 @@ def open_memo(
         "nix": nix_settings(source.nix_version),
         "include": config.include,
         "exclude": config.exclude,
+        "ignore_paths": config.ignore_paths,
         "evaluation": evaluation.model_dump(mode="json", exclude=set(_ANSWERS_NOTHING)),
     }
     world = World(

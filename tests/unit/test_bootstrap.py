@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from pipelinegen.history import HISTORY_FILE, HISTORY_KEY
-from pipelinegen.pipeline.compile import FROM_PARENT, HANDOFF, INSPECT_JOB, PARENT
+from pipelinegen.job_names import HANDOFF
+from pipelinegen.pipeline.compile import FROM_PARENT, INSPECT_JOB, PARENT
 from pipelinegen.pipeline.emit import from_yaml
 from pipelinegen.pipeline.limits import Limits
 from pipelinegen.pipeline.schema import schema_findings

@@ -12,6 +12,7 @@ from pipelinegen.config import Config, Evaluation
 from pipelinegen.memo import judge
 from pipelinegen.memo.inspect import inspect, open_memo
 from pipelinegen.memo.model import Record
+from tests.integration.conftest import ONE_NIX
 from tests.integration.memo.play import play
 from tests.integration.memo.reference import SYSTEM, answer, references
 from tests.integration.memo.rules_off import RULES, lose_events, share_caches
@@ -24,6 +25,7 @@ STORIES = 8
 """At most; mostly the first one shows it."""
 
 
+@ONE_NIX
 @pytest.mark.parametrize("name", RULES)
 def test_without_a_rule_an_answer_is_wrong(
     name: str, nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -36,6 +38,7 @@ def test_without_a_rule_an_answer_is_wrong(
     )
 
 
+@ONE_NIX
 def test_what_the_kernel_says_it_has_lost_makes_no_answer_wrong(
     nix_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

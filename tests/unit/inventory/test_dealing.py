@@ -63,9 +63,7 @@ def test_the_line_is_cut_where_evaluators_are() -> None:
         pytest.param(Stretch(tasks("a"), awaits=True), False, "a", id="a single one"),
     ],
 )
-def test_a_further_evaluator_takes_the_half_that_is_further_away(
-    stretch: Stretch, backwards: bool, order: str
-) -> None:
+def test_a_further_evaluator_takes_the_half_that_is_further_away(stretch: Stretch, backwards: bool, order: str) -> None:
     assert names(share_of(stretch, one_second, backwards=backwards)) == order
 
 
