@@ -76,7 +76,8 @@ def test_a_record_without_details_is_its_message() -> None:
 
 def test_files_of_the_flake_are_named_as_in_the_repository() -> None:
     tree = "/nix/store/abc-source"
-    text = f"at {tree}/sub/x.nix:1:2, «file:///source.tar.gz?narHash=sha256-x%3D»/flake.nix:3:4, /nix/store/other-source/y.nix"
+    fetched = "«file:///source.tar.gz?narHash=sha256-x%3D»"
+    text = f"at {tree}/sub/x.nix:1:2, {fetched}/flake.nix:3:4, /nix/store/other-source/y.nix"
     assert shorten_paths(text, tree) == "at sub/x.nix:1:2, flake.nix:3:4, /nix/store/other-source/y.nix"
 
 
