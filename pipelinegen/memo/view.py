@@ -67,7 +67,7 @@ class View:
         Args:
             evaluated: what has just been evaluated, in the direction that was last asked for.
         """
-        records = {**(self._exact.records if self._exact else {}), **self.recalled}
+        records = {**self._own(), **self.recalled}
         comparisons = self._all()
         read = {one.reads for one in evaluated.values() if one.reads is not None}
         strange = frozenset(path for path in _union(one.files for one in read) if self._tree.file(path) is None)
@@ -80,11 +80,19 @@ class View:
 
     def refined(self) -> dict[Key, Record]:
         """What is known of each attribute by the snapshot of this tree, and by those that came after it."""
-        if self._exact is None:
-            return {}
+        own = self._own()
         others = [one for one in self._all() if one.snapshot is not self._exact]
+        return {key: record if record.builds else refined(record, others) for key, record in own.items()}
+
+    def _own(self) -> dict[Key, Record]:
+        """What the snapshot of this very tree knows, but for what read metadata that is another now."""
+        first = next(self._read(), None)
+        if first is None or first.snapshot is not self._exact:
+            return {}
         return {
-            key: record if record.builds else refined(record, others) for key, record in self._exact.records.items()
+            key: record
+            for key, record in first.snapshot.records.items()
+            if record.builds or first.equal_on(record.reads)
         }
 
     def save(self, records: Mapping[Key, Record]) -> str | None:
