@@ -39,8 +39,10 @@ def values(text: str, name: str) -> dict[str, float]:
     return {labels[0][1] if labels else "": float(value) for labels, value in read(text)[name].samples.items()}
 
 
-def metrics_of(plan: Planned, seconds: tuple[float, float] | None = None) -> str:
-    return plan_metrics(plan.plan, plan.work, seconds)
+def metrics_of(
+    plan: Planned, seconds: tuple[float, float] | None = None, inspected: tuple[int, int] | None = None
+) -> str:
+    return plan_metrics(plan.plan, plan.work, seconds, inspected)
 
 
 def test_a_plan_tells_what_is_built_and_what_caches_hold() -> None:

@@ -70,5 +70,6 @@ def test_writers_that_are_killed_at_any_moment_leave_whole_snapshots_only(tmp_pa
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        assert 1 <= sound(tmp_path) <= KEPT
+        # One that was written and had no time to remove another.
+        assert 1 <= sound(tmp_path) <= KEPT + 1
     assert turns(start("use", tmp_path, 0, 1.0)) >= 1

@@ -186,7 +186,7 @@ def names_of(text: str) -> dict[str, set[str]]:
 def test_the_reference_lists_what_jobs_measure_and_nothing_else() -> None:
     build = BuildTime(name="a", system="x86_64-linux", seconds=1)
     texts = (
-        metrics_of(planned()[0], (1.0, 2.0)),
+        metrics_of(planned()[0], (1.0, 2.0), (3, 4)),
         of_builds([Times(builds=(build,))]),
         of_push("ci", COUNTS, failures=["server"], seconds=1, saved=0.5),
         report_metrics(made({"one"})),
