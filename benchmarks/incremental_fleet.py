@@ -170,7 +170,7 @@ class Change:
         write: files that it writes, with their texts.
         hosts: those whose derivation it alters.
         lock: the input has a new version, and `flake.lock` follows it.
-        reaches_all: it alters what all hosts read, or which paths there are.
+        small_fleets_only: not measured with large ones, where it takes what another commit takes.
     """
 
     name: str
@@ -178,7 +178,7 @@ class Change:
     write: Files
     hosts: frozenset[str] = frozenset()
     lock: bool = False
-    reaches_all: bool = False
+    small_fleets_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,20 +235,20 @@ class Fleet:
             Change(ONE_HOST, "it", {host: self._host(self.hosts // 2, "10.9.9.9")}, frozenset({self.changed_host})),
             Change("one role", "a tenth, here and there", _set(files, f"roles/role-{role}.nix"), of_role),
             Change("one site", "a tenth, neighbours", _set(files, f"sites/site-{site}.nix"), of_site),
-            Change("a shared module", "all", _set(files, module), all_hosts, reaches_all=True),
+            Change("a shared module", "all", _set(files, module), all_hosts),
             Change(
                 "a comment of a shared module",
                 "nothing",
                 {module: f"# What it is for.\n{files[module]}"},
-                reaches_all=True,
+                small_fleets_only=True,
             ),
-            Change("the lock", "all", {}, all_hosts, lock=True, reaches_all=True),
+            Change("the lock", "all", {}, all_hosts, lock=True),
             Change(
                 "one host more",
                 "the new one",
                 {"hosts/host-new.nix": self._host(3)},
                 frozenset({"host-new"}),
-                reaches_all=True,
+                small_fleets_only=True,
             ),
         )
 

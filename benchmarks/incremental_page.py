@@ -43,7 +43,7 @@ those.
 """
 
 LEFT_OUT = """\
-Commits that reach all hosts are not measured with the largest fleet: they take what evaluating all takes.
+A comment and one host more are not measured with the largest fleet: they reach all hosts, as a shared module does.
 """
 
 

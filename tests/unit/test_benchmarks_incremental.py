@@ -134,9 +134,10 @@ def test_the_page_shows_each_commit_for_each_fleet() -> None:
     assert "| KiB of the memo | 1,234 | 1,234 |" in text
 
 
-def test_commits_that_reach_all_hosts_are_not_measured_with_a_large_fleet() -> None:
+def test_of_commits_that_reach_all_hosts_some_are_not_measured_with_a_large_fleet() -> None:
     text, _ = incremental_page.section(measured(fleet_of(100, 50), fleet_of(300, 150)))
-    assert "| the lock | all | 1 | 5.00 | 0.10 |  |  |  |" in text
+    assert "| the lock | all | 1 | 5.00 | 0.10 | 1 | 15.00 | 0.10 |" in text
+    assert "| one host more | the new one | 1 | 5.00 | 0.10 |  |  |  |" in text
     assert "| one role | a tenth, here and there | 1 | 5.00 | 0.10 | 1 | 15.00 | 0.10 |" in text
     assert incremental_page.LEFT_OUT in text
     assert incremental_page.LEFT_OUT not in incremental_page.section(measured(fleet_of(100, 50)))[0]
