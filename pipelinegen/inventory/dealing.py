@@ -74,8 +74,9 @@ def deal(
         return None
     positions = {turn.position for turn in turns}
     line = [task for task in frontier.in_order() if task.key not in positions]
-    # What builds meanwhile comes last: nothing is recorded of it.
+    # What would spoil the read sets of others comes last; and of what builds meanwhile nothing is recorded.
     line = [task for task in line if not task.builds] or line
+    line = [task for task in line if not task.reads_metadata] or line
     lonely = [task for task in line if task.alone]
     special = [task for task in line if (task.first or task.ask) and not task.alone]
     plain = [task for task in line if not (task.first or task.ask or task.alone)]

@@ -41,6 +41,8 @@ class Task:
         alone: nothing else may run meanwhile: it was killed, maybe for what others used up.
         ask: nothing is caught, so that Nix says why it fails; the evaluator gets nothing else.
         builds: evaluating it has to build something, which it may not where reading is recorded.
+        reads_metadata: it reads what `self` says of the source, and so would all that its evaluator looks at later
+            seem to.
     """
 
     path: AttrPath
@@ -49,6 +51,7 @@ class Task:
     alone: bool = False
     ask: bool = False
     builds: bool = False
+    reads_metadata: bool = False
 
     @property
     def key(self) -> Key:
@@ -230,6 +233,10 @@ class Frontier:
     def will_build(self, key: Key) -> None:
         """Evaluating a pending task has to build something."""
         self.pending[key] = replace(self.pending[key], builds=True)
+
+    def will_read_metadata(self, key: Key) -> None:
+        """A pending task reads what `self` says of the source."""
+        self.pending[key] = replace(self.pending[key], reads_metadata=True)
 
     def release(self, turn: Turn) -> None:
         """The evaluator has ended."""

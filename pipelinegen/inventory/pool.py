@@ -51,6 +51,7 @@ class Pool:
     Attributes:
         built: derivations that evaluation had to build.
         reads: what attributes read, as far as it was recorded.
+        metadata_readers: those that were seen to read attributes of `self` themselves.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Pool:
         self._backwards = backwards
         self._builds = 0
         self.reads: dict[Key, Reads] = {}
+        self.metadata_readers: set[Key] = set()
         self._pace = Pace()
         self._lock = threading.Lock()
         self._turns: dict[Turn, threading.Thread] = {}
@@ -180,6 +182,7 @@ class Pool:
 
     def _judge(self, turn: Turn, ending: Ending) -> None:
         self.reads |= ending.reads
+        self.metadata_readers |= ending.metadata_readers
         killed = ending.how == "signal"
         builds = ending.how == "builds"
         self._builds += builds

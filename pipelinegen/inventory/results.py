@@ -50,8 +50,10 @@ class Evaluated:
         result: what it gave.
         reads: null where nothing was recorded.
         builds: it had to build something, which hides what it reads.
+        reads_metadata: it was seen to read an attribute of `self` itself: no other had in the same evaluator.
     """
 
     result: Result
     reads: Reads | None
     builds: bool = False
+    reads_metadata: bool = False

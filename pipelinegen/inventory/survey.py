@@ -48,6 +48,7 @@ def survey(
     on_warning: Callable[[str], None] | None = None,
     known: Callable[[Key], Result | None] = lambda _: None,
     builds: Callable[[Key], bool] = lambda _: False,
+    reads_metadata: Callable[[Key], bool] = lambda _: False,
     record: bool = False,
     kept: Path | None = None,
     backwards: Callable[[], bool] = lambda: False,
@@ -65,6 +66,8 @@ def survey(
         on_warning: takes what does no harm but should be known.
         known: what an attribute is known to evaluate to; null where it must be evaluated.
         builds: whether an attribute is known to need a build to be evaluated.
+        reads_metadata: whether an attribute is known to read what `self` says of the source: it is evaluated after
+            the others, which would else seem to read that, too.
         record: record what is read.
         kept: a folder for what Nix notes of fetched trees; see `cache_homes`.
         backwards: whether to evaluate from the end; asked when it is clear what is known.
@@ -75,7 +78,7 @@ def survey(
         ToolError: there is no Nix (or no `nix-eval-jobs`, where that is wanted), or it does not behave.
     """
     frontier = Frontier(Rules(config.include, config.exclude))
-    _recall(frontier, known, builds)
+    _recall(frontier, known, builds, reads_metadata)
     if only is not None:
         frontier.pending = {key: task for key, task in frontier.pending.items() if key in only}
     if not frontier.pending:
@@ -139,7 +142,12 @@ def _flake_file(source: FlakeSource) -> str:
     return str(PurePosixPath(source.subdirectory, "flake.nix"))
 
 
-def _recall(frontier: Frontier, known: Callable[[Key], Result | None], builds: Callable[[Key], bool]) -> None:
+def _recall(
+    frontier: Frontier,
+    known: Callable[[Key], Result | None],
+    builds: Callable[[Key], bool],
+    reads_metadata: Callable[[Key], bool],
+) -> None:
     """Take out of what is to be looked at all that is known."""
     looked: set[Key] = set()
     while fresh := [task.key for task in frontier.in_order() if task.key not in looked]:
@@ -150,6 +158,8 @@ def _recall(frontier: Frontier, known: Callable[[Key], Result | None], builds: C
                 frontier.recall(key, result)
             elif builds(key):
                 frontier.will_build(key)
+            elif reads_metadata(key):
+                frontier.will_read_metadata(key)
 
 
 def _recording(
@@ -181,7 +191,7 @@ def _evaluated(frontier: Frontier, pool: Pool, inventory: Inventory) -> dict[Key
         (output.path, "item"): Result(output=output) for output in inventory.outputs if output.path in frontier.found
     }
     return {
-        key: Evaluated(result, reads.get(key), builds=key in frontier.builders)
+        key: Evaluated(result, reads.get(key), key in frontier.builders, key in pool.metadata_readers)
         for key, result in results.items()
         if key[0] not in failed or result.strange
     }

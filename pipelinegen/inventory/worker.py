@@ -54,11 +54,13 @@ class Ending:
             `told`: it was told to end.
         message: why, for people; "" when done or told.
         reads: what each attribute read that it turned to, in order, where that was recorded.
+        metadata_readers: what was the first in it to read an attribute of `self`, one for each of those.
     """
 
     how: Literal["done", "error", "builds", "memory", "signal", "time", "told"]
     message: str = ""
     reads: tuple[tuple[Key, Reads], ...] = ()
+    metadata_readers: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,11 @@ class Worker:
         if ending.how == "error" and FORBIDDEN_BUILD in run.last_words():
             # Where it is forbidden anyway that is the answer.
             ending = Ending("builds" if self._settings.allow_import_from_derivation else "error", ending.message)
-        return replace(ending, reads=run.reads(reads, to_its_end=ending.how in {"done", "error", "builds"}))
+        return replace(
+            ending,
+            reads=run.reads(reads, to_its_end=ending.how in {"done", "error", "builds"}),
+            metadata_readers=frozenset(run.metadata_readers),
+        )
 
     def _ending(self, code: int, run: _Run) -> Ending:
         if code == 0:
@@ -212,6 +218,7 @@ class _Run:
 
     Attributes:
         heap_full: whether its garbage collector said that there is no room left.
+        metadata_readers: see `Ending`.
     """
 
     def __init__(
@@ -235,6 +242,7 @@ class _Run:
         self._finished: set[Key] = set()
         self._metadata: frozenset[str] = frozenset()
         self.heap_full = False
+        self.metadata_readers: set[Key] = set()
 
     def check_time(self) -> None:
         """End the evaluator when it has been at one attribute for too long, whatever it says meanwhile."""
@@ -258,6 +266,7 @@ class _Run:
                     self._said.append(text)
             case MetadataRead(name=name):
                 self._metadata |= {name}
+                self.metadata_readers.update(key for key, _ in self._entered[-1:])
             case report:
                 if isinstance(report, Enter):
                     self._entered.append(((report.path, report.visit), self._metadata))

@@ -50,6 +50,7 @@ def encode(snapshot: Snapshot) -> bytes:
             witnesses.setdefault(record.witnesses, len(witnesses)),
             record.coupled,
             record.backwards,
+            record.reads_metadata,
             record.builds,
         )
         for record in records

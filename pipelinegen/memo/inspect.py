@@ -162,6 +162,7 @@ def inspect(
         on_warning=on_warning,
         known=lambda key: view.miss(key) if verify or key in asked_again else view.recall(key),
         builds=view.builds,
+        reads_metadata=view.reads_metadata,
         record=True,
         kept=memo.store.folder / NOTED / source.nix_version,
         only=asked_again or None,

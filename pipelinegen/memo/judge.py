@@ -125,7 +125,15 @@ def combined(
         return Record(key, evaluated.result, Reads(), (here,), builds=True)
     if evaluated.reads is None:
         return None
-    return refined(Record(key, evaluated.result, evaluated.reads, (here,), backwards=backwards), earlier)
+    record = Record(
+        key,
+        evaluated.result,
+        evaluated.reads,
+        (here,),
+        backwards=backwards,
+        reads_metadata=evaluated.reads_metadata,
+    )
+    return refined(record, earlier)
 
 
 def refined(record: Record, others: Iterable[Comparison]) -> Record:
@@ -143,6 +151,7 @@ def refined(record: Record, others: Iterable[Comparison]) -> Record:
 
 
 def _with(record: Record, old: Record, comparison: Comparison, reads: Reads) -> Record:
+    record = replace(record, reads_metadata=record.reads_metadata or old.reads_metadata)
     same_course = comparison.equal_on(old.reads) or comparison.equal_on(reads)
     if old.result != record.result:
         # Nothing that it reads differs, but what it gives: so it depends on which tree it is.

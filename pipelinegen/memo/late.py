@@ -16,8 +16,8 @@ from pipelinegen.inventory.rules import Visit
 from pipelinegen.memo import bitmaps
 from pipelinegen.memo.model import Key, Reads, Record, Result
 
-Index = tuple[AttrPath, Visit, int, int, bool, bool, bool]
-"""Of one record: its key, the numbers of its read set and of its witnesses, coupled, backwards, builds."""
+Index = tuple[AttrPath, Visit, int, int, bool, bool, bool, bool]
+"""Of one record: its key, the numbers of its read set and of its witnesses, and its flags in the order of `Record`."""
 
 WITNESSES = TypeAdapter(list[tuple[str, ...]])
 INDEX = TypeAdapter(list[Index])
@@ -84,7 +84,7 @@ class Body:
 
     def record(self, key: Key) -> Record:
         """Raises KeyError: there is none, or it is none."""
-        line, (_, _, reads, witnesses, coupled, backwards, builds) = self.index[key]
+        line, (_, _, reads, witnesses, *flags) = self.index[key]
         try:
             result = Result.model_validate_json(self._lines[line])
         except ValidationError as error:
@@ -92,7 +92,7 @@ class Body:
                 self._found(False)
             self._broken.add(key)
             raise KeyError(key) from error
-        return Record(key, result, self._reads_of(reads), self._witnesses[witnesses], coupled, backwards, builds)
+        return Record(key, result, self._reads_of(reads), self._witnesses[witnesses], *flags)
 
     def _reads_of(self, number: int) -> Reads:
         """Equal read sets are one object."""

@@ -69,6 +69,7 @@ class Record:
             tree's own identity (its store path).
         coupled: the opposite was seen: with all that it reads unchanged it evaluated to something else.
         backwards: in which order the attributes were evaluated when this read set was taken.
+        reads_metadata: it was seen to read what `self` says of the source; see `Evaluated.reads_metadata`.
         builds: evaluating it needs import from derivation, which hides what it reads: the record never holds.
     """
 
@@ -78,6 +79,7 @@ class Record:
     witnesses: tuple[str, ...]
     coupled: bool = False
     backwards: bool = False
+    reads_metadata: bool = False
     builds: bool = False
 
 

@@ -55,6 +55,11 @@ class View:
         newest = self._newest(key)
         return newest is not None and newest.builds
 
+    def reads_metadata(self, key: Key) -> bool:
+        """Whether an attribute was seen to read what `self` says of the source."""
+        newest = self._newest(key)
+        return newest is not None and newest.reads_metadata
+
     def other_direction(self) -> bool:
         """Whether to evaluate what is not known from its end, since it was last done from its beginning."""
         before = [record.backwards for key in self._missed if (record := self._newest(key)) and not record.builds]

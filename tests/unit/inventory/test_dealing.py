@@ -22,6 +22,7 @@ from pipelinegen.inventory.dealing import (
 from pipelinegen.inventory.frontier import Frontier, Task, Turn
 from pipelinegen.inventory.model import Kind
 from pipelinegen.inventory.records import Report
+from pipelinegen.inventory.results import Result
 from pipelinegen.inventory.rules import Item, Look, Rules
 from tests.unit.inventory.flakes import Evaluator, explore
 
@@ -116,6 +117,23 @@ def test_a_small_flake_has_one_evaluator() -> None:
         assert deal(frontier, [first], lambda _: SMALL_SECONDS) is None
     assert len(frontier.found) == 20
     assert not frontier.pending
+
+
+def test_what_would_spoil_the_read_sets_of_others_comes_last() -> None:
+    frontier = Frontier(Rules())
+    frontier.recall(((), "set"), Result(names=("packages",)))
+    frontier.recall((("packages",), "set"), Result(names=("x86_64-linux",)))
+    frontier.recall((("packages", "x86_64-linux"), "set"), Result(names=tuple("abcd")))
+    frontier.will_build((("packages", "x86_64-linux", "a"), "item"))
+    frontier.will_read_metadata((("packages", "x86_64-linux", "b"), "item"))
+    dealt = []
+    while frontier.pending:
+        turn = deal(frontier, [], one_second)
+        assert turn is not None
+        dealt.append("".join(task.path[-1] for task in turn.tasks))
+        for task in turn.tasks:
+            del frontier.pending[task.key]
+    assert dealt == ["cd", "b", "a"]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 8])

@@ -25,6 +25,7 @@ FULL = snapshot(
     Record((("packages",), "set"), Result(names=()), reads("flake.nix"), (SEEN_AT,)),
     Record((("checks",), "set"), Result(strange=True), reads("flake.nix"), (SEEN_AT,), coupled=True),
     Record((("checks",), "item"), Result(), reads("flake.nix"), (SEEN_AT,), backwards=True),
+    Record((("formatter",), "item"), Result(), reads("flake.nix"), (SEEN_AT,), reads_metadata=True),
     Record((("hydraJobs",), "item"), Result(), reads(), (SEEN_AT,), builds=True),
 )
 
