@@ -18,7 +18,7 @@ from pipelinegen.values import Value
 
 __all__ = ["FORMAT", "Key", "Reads", "Record", "Result", "Snapshot", "Witness", "World"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the files; others are not read."""
 
 Key = tuple[AttrPath, Visit]
